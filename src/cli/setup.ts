@@ -1,0 +1,152 @@
+/** Installs what a command needs: Debian packages by name, found missing by what they bring. */
+import { constants } from 'node:fs';
+import { access } from 'node:fs/promises';
+import { join } from 'node:path';
+import { UserError } from '../domain/errors.ts';
+import { run } from '../process/run.ts';
+import { type Context, requireRoot } from './context.ts';
+
+/**
+ * A tool is a program on the PATH, or a file when it begins with a slash, or either of two with a bar between them;
+ * the value is the package that has it.
+ */
+type Tools = Readonly<Record<string, string>>;
+
+const serve: Tools = {
+  'nbd-server': 'nbd-server',
+  'mkfs.ext4': 'e2fsprogs',
+  'ssh-keygen': 'openssh-client',
+  ip: 'iproute2',
+  '/usr/lib/ipxe/undionly.kpxe': 'ipxe',
+};
+
+/** The compiler of each architecture and the static C library that it links. */
+const compilers: Tools =
+  process.arch === 'arm64'
+    ? {
+        'aarch64-linux-gnu-gcc': 'gcc',
+        '/usr/lib/aarch64-linux-gnu/libc.a': 'libc6-dev',
+        'x86_64-linux-gnu-gcc': 'gcc-x86-64-linux-gnu',
+        '/usr/x86_64-linux-gnu/lib/libc.a': 'libc6-dev-amd64-cross',
+      }
+    : {
+        'x86_64-linux-gnu-gcc': 'gcc',
+        '/usr/lib/x86_64-linux-gnu/libc.a': 'libc6-dev',
+        'aarch64-linux-gnu-gcc': 'gcc-aarch64-linux-gnu',
+        '/usr/aarch64-linux-gnu/lib/libc.a': 'libc6-dev-arm64-cross',
+      };
+
+const build: Tools = {
+  mmdebstrap: 'mmdebstrap',
+  'arch-test': 'arch-test',
+  // Debian 13 dropped the suffix: there the plain ones are static.
+  [process.arch === 'arm64' ? 'qemu-x86_64-static|qemu-x86_64' : 'qemu-aarch64-static|qemu-aarch64']: 'qemu-user-static',
+  'update-binfmts': 'binfmt-support',
+  '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',
+  'mkfs.erofs': 'erofs-utils',
+  mksquashfs: 'squashfs-tools',
+  cpio: 'cpio',
+  xz: 'xz-utils',
+  zstd: 'zstd',
+  depmod: 'kmod',
+  setpriv: 'util-linux',
+  ...compilers,
+};
+
+const demo: Tools = {
+  'qemu-system-aarch64': 'qemu-system-arm',
+  'qemu-system-x86_64': 'qemu-system-x86',
+  '/usr/lib/ipxe/qemu/pxe-virtio.rom|/usr/share/qemu/pxe-virtio.rom': 'ipxe-qemu',
+  '/usr/share/seabios/bios-256k.bin': 'seabios',
+  ssh: 'openssh-client',
+};
+
+const test: Tools = {
+  dnsmasq: 'dnsmasq-base',
+  tftp: 'tftp-hpa',
+  udhcpc: 'udhcpc',
+  curl: 'curl',
+  python3: 'python3',
+  pgrep: 'procps',
+  ss: 'iproute2',
+};
+
+const purposes = {
+  serve,
+  build,
+  demo: { ...serve, ...build, ...demo },
+  test: { ...serve, ...build, ...demo, ...test },
+} as const;
+export type Purpose = keyof typeof purposes;
+
+export const purposeNames: readonly Purpose[] = ['serve', 'build', 'demo', 'test'];
+
+/** Installs what is missing for this purpose. @throws UserError when apt cannot */
+export async function ensureTools(purpose: Purpose, context: Context): Promise<void> {
+  const missing = await missingPackages(purposes[purpose], context.env);
+  if (missing.length > 0) {
+    requireRoot(`Installing ${missing.join(', ')}`);
+    context.note(`installing ${missing.join(', ')}`);
+    const options = { signal: context.signal, env: { DEBIAN_FRONTEND: 'noninteractive' } };
+    await run('apt-get', ['update', '-q'], options);
+    await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], options);
+    const still = await missingPackages(purposes[purpose], context.env);
+    if (still.length > 0) {
+      throw new UserError('failed', `These packages were installed but do not bring what is needed: ${still.join(', ')}`);
+    }
+  }
+  if (purpose !== 'serve') {
+    await enableForeignPrograms(context);
+  }
+}
+
+async function missingPackages(tools: Tools, env: NodeJS.ProcessEnv): Promise<string[]> {
+  // Root's PATH may lack the sbin folders when a user's own was kept by sudo.
+  const folders = `${env['PATH'] ?? ''}:/usr/sbin:/sbin`.split(':').filter((folder) => folder !== '');
+  const missing = new Set<string>();
+  for (const [tool, packageName] of Object.entries(tools)) {
+    const places = tool.split('|').flatMap((name) => (name.startsWith('/') ? [name] : folders.map((folder) => join(folder, name))));
+    const found = await Promise.all(
+      places.map((place) =>
+        access(place, tool.startsWith('/') ? constants.R_OK : constants.X_OK).then(
+          () => true,
+          () => false,
+        ),
+      ),
+    );
+    if (!found.includes(true)) {
+      missing.add(packageName);
+    }
+  }
+  return [...missing].toSorted();
+}
+
+/** Programs of the other architecture run through qemu-user; minimal systems do not mount binfmt_misc. */
+async function enableForeignPrograms(context: Context): Promise<void> {
+  const foreign = process.arch === 'arm64' ? 'amd64' : 'arm64';
+  const works = await run('arch-test', [foreign]).then(
+    () => true,
+    () => false,
+  );
+  if (works) {
+    return;
+  }
+  requireRoot('Enabling programs of another architecture');
+  context.note(`enabling ${foreign} programs through qemu-user-static`);
+  const register = '/proc/sys/fs/binfmt_misc/register';
+  const mounted = await access(register).then(
+    () => true,
+    () => false,
+  );
+  if (!mounted) {
+    await run('mount', ['-t', 'binfmt_misc', 'binfmt_misc', '/proc/sys/fs/binfmt_misc']);
+  }
+  const format = process.arch === 'arm64' ? 'qemu-x86_64' : 'qemu-aarch64';
+  // Debian 13 registers formats through systemd-binfmt's files, Debian 12 through its own.
+  await run('update-binfmts', ['--import', format]).catch(() => '');
+  await run('update-binfmts', ['--enable', format]).catch(() => '');
+  await run('arch-test', [foreign]).catch(async () => {
+    await run('/usr/lib/systemd/systemd-binfmt', []);
+    await run('arch-test', [foreign]);
+  });
+}

@@ -1,0 +1,31 @@
+/** The settings file, and the flags of `cardless up`, which are the same keys. */
+import { z } from 'zod';
+import { parseImageName } from '../domain/image.ts';
+import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
+import { parsed } from './parsed.ts';
+
+export const InterfaceSettings = z.strictObject({
+  name: z.string().min(1),
+  mode: z.enum(['proxy', 'full', 'off']).default('proxy'),
+  subnet: parsed(parseSubnet).optional(),
+  pool: parsed(parseAddressRange).optional(),
+  router: parsed(parseIpv4).optional(),
+  dns: z.array(parsed(parseIpv4)).default([]),
+});
+export type InterfaceSettings = z.infer<typeof InterfaceSettings>;
+
+export const Settings = z.strictObject({
+  interfaces: z.array(InterfaceSettings).default([]),
+  httpPort: z.int().min(1).max(65_535).default(8067),
+  nbdPort: z.int().min(1).max(65_535).default(10_809),
+  /** A day; our nodes keep their addresses anyway. */
+  leaseSeconds: z.int().min(120).max(31_536_000).default(86_400),
+  defaultImage: parsed(parseImageName).default(parseImageName('debian-13')),
+  /** Virtual size; what is not written takes no space. */
+  overlayBytes: z
+    .int()
+    .min(64 * 2 ** 20)
+    .default(8 * 2 ** 30),
+  authorizedKeys: z.array(z.string().regex(/^(ssh-|ecdsa-|sk-)\S+ \S+/, 'is not an OpenSSH public key')).default([]),
+});
+export type Settings = z.infer<typeof Settings>;

@@ -1,0 +1,220 @@
+/** What the operator's API does: the registry and the jobs behind it. */
+import { join } from 'node:path';
+import type { Places } from '../config/places.ts';
+import type { Settings } from '../config/schema.ts';
+import { UserError } from '../domain/errors.ts';
+import { type Image, parseImageName } from '../domain/image.ts';
+import { broadcastOf, contains, type Ipv4, parseIpv4, type Subnet } from '../domain/ipv4.ts';
+import { parseMac } from '../domain/mac.ts';
+import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
+import { expandRange } from '../domain/range.ts';
+import { isPiSerial, parseSerial } from '../domain/serial.ts';
+import { buildImage } from '../images/build.ts';
+import type { ImageCatalog } from '../images/catalog.ts';
+import { section } from '../images/progress.ts';
+import { loadRecipe } from '../images/recipe.ts';
+import type { OverlayDisks } from '../overlays/overlay-disks.ts';
+import type { AdminOptions, ImageBuild, NodeAdd, NodeChange } from '../servers/http/admin-face.ts';
+import type { NodeStore } from '../store/nodes.ts';
+import type { SessionStore } from '../store/sessions.ts';
+import type { BootSessions } from './boot-sessions.ts';
+import type { Exports } from './exports.ts';
+import type { HostKeys } from './identity.ts';
+import type { Job, Jobs } from './jobs.ts';
+import type { UnclaimedBoards } from './unclaimed.ts';
+
+export interface AdminServiceOptions {
+  readonly places: Places;
+  readonly settings: Settings;
+  readonly nodes: NodeStore;
+  readonly sessionStore: SessionStore;
+  readonly sessions: BootSessions;
+  readonly unclaimed: UnclaimedBoards;
+  readonly images: ImageCatalog;
+  readonly overlays: OverlayDisks;
+  readonly exports: Exports;
+  readonly hostKeys: HostKeys;
+  /** Where a node is or will be found. */
+  readonly addressOf: (node: Node) => Ipv4 | undefined;
+  readonly jobs: Jobs;
+  /** Subnets whose addresses we give out, and our own address in each. */
+  readonly served: readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
+  readonly leaseHolder: (address: Ipv4) => NodeName | undefined;
+  readonly status: () => object;
+}
+
+type AdminService = Omit<AdminOptions, 'onFailure'>;
+
+export function createAdminService(options: AdminServiceOptions): AdminService {
+  const { nodes, sessions, unclaimed, images, jobs } = options;
+  const change = (names: string, what: Parameters<NodeStore['update']>[1]): readonly Node[] => {
+    const found = findNodes(nodes, names);
+    for (const node of found) {
+      nodes.update(node.name, what);
+    }
+    return found.map((node) => nodes.get(node.name) ?? node);
+  };
+  const view = async (node: Node): Promise<object> => {
+    const session = sessions.of(node.name);
+    const address = options.addressOf(node);
+    const hostKey = await options.hostKeys.known(node.name);
+    return {
+      ...node,
+      ...(address === undefined ? {} : { address }),
+      state: session ? (session.outcome === 'running' ? session.stage : session.outcome) : 'never booted',
+      overlayUsedBytes: await options.overlays.used(node.name),
+      ...(hostKey ? { hostKey: hostKey.publicKey } : {}),
+      ...(session ? { boot: withoutSecrets(session) } : {}),
+    };
+  };
+  return {
+    status: options.status,
+    listNodes: () => Promise.all(nodes.list().map(view)),
+    listUnclaimed: () => unclaimed.list(),
+    addNodes: (request) => {
+      const added = nodesToAdd(request, options);
+      nodes.add(added);
+      for (const mac of added.flatMap((node) => node.macs)) {
+        unclaimed.forget(mac);
+      }
+      return added;
+    },
+    showNodes: (names) => Promise.all(findNodes(nodes, names).map(view)),
+    changeNodes: (names, request) => change(names, nodeChange(request)),
+    reimageNodes: (names) => change(names, { reimage: true }),
+    removeNodes: async (names) => {
+      const found = findNodes(nodes, names);
+      for (const node of found) {
+        await removeNode(node, options);
+      }
+      return found;
+    },
+    listBoots: (name) => options.sessionStore.of(nodes.require(parseNodeName(name)).name).map(withoutSecrets),
+    listImages: async () => (await images.list()).map(imageView),
+    startBuild: (request) => startBuild(request, options),
+    showJob: (id) => jobs.get(id),
+    cancelJob: (id) => jobs.cancel(id),
+  };
+}
+
+function findNodes(nodes: NodeStore, names: string): Node[] {
+  return expandRange(names).map((name) => nodes.require(parseNodeName(name)));
+}
+
+function nodesToAdd(request: NodeAdd, options: AdminServiceOptions): Node[] {
+  const names = expandRange(request.name).map(parseNodeName);
+  const serials = paired(request.serial, names, 'serial numbers')?.map(parseSerial);
+  const macs = paired(request.mac, names, 'MAC addresses')?.map(parseMac);
+  const addresses = paired(request.ip, names, 'addresses')?.map(parseIpv4);
+  if (!serials && !macs) {
+    throw new UserError('bad-input', 'A node needs a serial number or a MAC address', {
+      hint: 'Example: cardless node add red5 --serial 91cdf03d. Boards that already asked: cardless node list --unclaimed',
+    });
+  }
+  for (const address of addresses ?? []) {
+    checkAddress(address, options);
+  }
+  const image = request.image === undefined ? options.settings.defaultImage : parseImageName(request.image);
+  return names.map((name, index) => {
+    const [serial, mac, address] = [serials?.[index], macs?.[index], addresses?.[index]];
+    return {
+      name,
+      macs: mac ? [mac] : [],
+      image,
+      overlay: request.overlay ?? 'persistent',
+      reimage: false,
+      ...(serial ? { serial } : {}),
+      ...(serial && !isPiSerial(serial) ? { model: 'PC' } : {}),
+      ...(address ? { address } : {}),
+    };
+  });
+}
+
+/** The values that go with the names, one each. */
+function paired(text: string | undefined, names: readonly NodeName[], what: string): string[] | undefined {
+  if (text === undefined) {
+    return undefined;
+  }
+  const values = text.includes('[') ? expandRange(text) : text.split(',');
+  if (values.length !== names.length) {
+    throw new UserError('bad-input', `${names.length} ${names.length === 1 ? 'name' : 'names'} but ${values.length} ${what} in "${text}"`, {
+      hint: 'Both must stand for equally many, for example red[5-7] and 192.168.1.[5-7]',
+    });
+  }
+  return values;
+}
+
+function checkAddress(address: Ipv4, { served, leaseHolder }: AdminServiceOptions): void {
+  const own = served.find(({ subnet }) => contains(subnet, address));
+  if (served.length > 0 && !own) {
+    const known = served.map(({ subnet }) => `${subnet.network}/${subnet.prefix}`).join(', ');
+    throw new UserError('bad-input', `The address ${address} is outside of every subnet that is served`, { hint: `Served: ${known}` });
+  }
+  if (own && [own.address, own.subnet.network, broadcastOf(own.subnet)].includes(address)) {
+    throw new UserError('bad-input', `The address ${address} is this server's own or stands for the whole subnet`, {
+      hint: `Choose another one of ${own.subnet.network}/${own.subnet.prefix}`,
+    });
+  }
+  const holder = leaseHolder(address);
+  if (holder !== undefined) {
+    throw new UserError('in-use', `The address ${address} was given to ${holder}`, {
+      hint: `Choose another one; cardless node show ${holder} tells more`,
+    });
+  }
+}
+
+function nodeChange(request: NodeChange): Partial<Pick<Node, 'image' | 'overlay'>> {
+  return {
+    ...(request.image === undefined ? {} : { image: parseImageName(request.image) }),
+    ...(request.overlay === undefined ? {} : { overlay: request.overlay }),
+  };
+}
+
+/** First nobody can reach its disk any more, then the registry forgets it, then its files go. */
+async function removeNode(node: Node, options: AdminServiceOptions): Promise<void> {
+  await options.exports.withdraw(options.overlays.directoryOf(node.name));
+  options.nodes.remove(node.name);
+  options.sessions.forget(node.name);
+  await options.overlays.remove(node.name);
+  await options.hostKeys.remove(node.name);
+}
+
+async function startBuild(request: ImageBuild, options: AdminServiceOptions): Promise<Job> {
+  const { jobs, places } = options;
+  const recipe = await loadRecipe(request.recipe);
+  const wanted = request.architectures ?? recipe.architectures;
+  const missing = wanted.find((arch) => !recipe.architectures.includes(arch));
+  if (missing !== undefined) {
+    throw new UserError('bad-input', `The recipe ${recipe.name} is not for ${missing}`, {
+      hint: `It is for: ${recipe.architectures.join(', ')}`,
+    });
+  }
+  const [busy] = jobs.running();
+  if (busy) {
+    throw new UserError('in-use', `Job ${busy.id} (${busy.title}) is still running`, {
+      hint: 'Wait for it, or end it with Ctrl-C where it was started',
+    });
+  }
+  return jobs.start(`build ${recipe.name} for ${wanted.join(' and ')}`, async (signal, onProgress) => {
+    const built: object[] = [];
+    for (const [index, arch] of wanted.entries()) {
+      const work = join(places.work, `build-${recipe.name}-${arch}`);
+      const part = section(onProgress, index / wanted.length, (index + 1) / wanted.length);
+      const common = { images: places.images, cache: places.cache, work, fresh: request.fresh, now: new Date() };
+      built.push(imageView(await buildImage(recipe, arch, { ...common, signal, onProgress: part })));
+    }
+    return { images: built };
+  });
+}
+
+/** For listings: totals in place of the list of files. */
+function imageView({ files, ...image }: Image): object {
+  const sizeOf = (matches: (path: string) => boolean): number =>
+    files.filter((file) => matches(file.path)).reduce((sum, file) => sum + file.bytes, 0);
+  return { ...image, rootBytes: sizeOf((path) => path === 'root.img'), bootBytes: sizeOf((path) => path.startsWith('boot/')) };
+}
+
+/** Tokens are the node's alone, even from the operator's listings. */
+function withoutSecrets<T extends { token: string; agentKey?: string }>({ token: _token, agentKey: _agentKey, ...session }: T): object {
+  return session;
+}

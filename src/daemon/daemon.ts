@@ -1,0 +1,320 @@
+/** The composition root: builds everything, binds everything, then serves, then says ready. */
+import { mkdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { type Places, projectRoot } from '../config/places.ts';
+import type { InterfaceSettings, Settings } from '../config/schema.ts';
+import { systemCode, UserError } from '../domain/errors.ts';
+import { type AddressRange, anyAddress, contains, type Ipv4, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../domain/ipv4.ts';
+import type { Node } from '../domain/node.ts';
+import { ImageCatalog } from '../images/catalog.ts';
+import type { Logger } from '../log/logger.ts';
+import { findInterface, type InterfaceFacts, readNeighbours } from '../net/interfaces.ts';
+import { portOwner } from '../net/port-owner.ts';
+import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
+import { OverlayDisks } from '../overlays/overlay-disks.ts';
+import { allocateAddress } from '../policy/allocate-address.ts';
+import type { Client } from '../policy/classify-client.ts';
+import { renderIpxeStart } from '../policy/render-config.ts';
+import { DhcpServer } from '../servers/dhcp/dhcp-server.ts';
+import { createAdminFace } from '../servers/http/admin-face.ts';
+import { listenTcp, listenUnix } from '../servers/http/listen.ts';
+import { createNodeFace } from '../servers/http/node-face.ts';
+import { NbdServer } from '../servers/nbd/nbd-server.ts';
+import { TftpServer } from '../servers/tftp/tftp-server.ts';
+import { openDatabase } from '../store/database.ts';
+import { LeaseStore } from '../store/leases.ts';
+import { NodeStore } from '../store/nodes.ts';
+import { SessionStore } from '../store/sessions.ts';
+import { createAdminService } from './admin-service.ts';
+import { BootService, type Face } from './boot-service.ts';
+import { BootSessions } from './boot-sessions.ts';
+import { Exports } from './exports.ts';
+import { bootAssets, FileCache, imageFiles, perNodeText } from './file-sources.ts';
+import { HostKeys } from './identity.ts';
+import { Jobs } from './jobs.ts';
+import { NodeFinder } from './node-finder.ts';
+import { NodeHandover } from './node-handover.ts';
+import { lockState } from './state-lock.ts';
+import { systemClock } from './system-clock.ts';
+import { UnclaimedBoards } from './unclaimed.ts';
+
+const fileCacheBytes = 512 * 2 ** 20;
+const maxTransfers = 2048;
+const maxTransfersPerClient = 32;
+
+export interface DaemonOptions {
+  readonly places: Places;
+  readonly settings: Settings;
+  readonly log: Logger;
+}
+
+/** Runs until `signal` fires. `onReady` is called once everything answers. */
+export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onReady: () => void): Promise<void> {
+  const { places, settings, log } = options;
+  await using stack = new AsyncDisposableStack();
+  const served = settings.interfaces.filter((entry) => entry.mode !== 'off');
+  const interfaces = await Promise.all(served.map(async (entry) => ({ settings: entry, facts: await findInterface(entry.name) })));
+  stack.use(lockState(places));
+  await mkdir(places.run, { recursive: true, mode: 0o755 });
+  // What an earlier run left half-made.
+  await rm(places.work, { recursive: true, force: true });
+  const database = openDatabase(places.database);
+  stack.defer(() => database.close());
+
+  const clock = systemClock;
+  const nodes = new NodeStore(database);
+  const leases = new LeaseStore(database);
+  const sessionStore = new SessionStore(database);
+  const sessions = new BootSessions(sessionStore, clock, log);
+  stack.defer(() => sessions.close());
+  const images = new ImageCatalog(places.images);
+  const overlays = new OverlayDisks({ directory: places.overlays, bytes: settings.overlayBytes });
+  const exports = new Exports(places.exports);
+  const hostKeys = new HostKeys(places.keys);
+  const unclaimed = new UnclaimedBoards(clock);
+  const cache = new FileCache(fileCacheBytes);
+  const assetDirectories: Record<string, string> = JSON.parse(await readFile(join(projectRoot, 'boot-assets/ipxe.json'), 'utf8'));
+  const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours });
+  const boot = new BootService({
+    nodes,
+    finder,
+    sessions,
+    unclaimed,
+    images,
+    fileSources: [perNodeText, imageFiles((image, file) => images.pathOf(image.digest, file), cache), bootAssets(assetDirectories, cache)],
+    httpPort: settings.httpPort,
+    clock,
+    log,
+  });
+  const handover = new NodeHandover({
+    nodes,
+    leases,
+    sessions,
+    images,
+    overlays,
+    exports,
+    hostKeys,
+    authorizedKeys: settings.authorizedKeys,
+    httpPort: settings.httpPort,
+    nbdPort: settings.nbdPort,
+    clock,
+    log,
+  });
+  const jobs = stack.use(new Jobs(clock, log));
+  const counters = { badDhcp: 0, badTftp: 0 };
+
+  for (const entry of interfaces) {
+    await serveInterface(entry);
+  }
+
+  const admin = createAdminService({
+    places,
+    settings,
+    nodes,
+    sessionStore,
+    sessions,
+    unclaimed,
+    images,
+    overlays,
+    exports,
+    hostKeys,
+    addressOf: (node) => handover.addressOf(node),
+    jobs,
+    served: interfaces
+      .filter((entry) => entry.settings.mode === 'full')
+      .map((entry) => ({ address: entry.facts.address, subnet: entry.settings.subnet ?? entry.facts.subnet })),
+    leaseHolder: (address) => leases.nodeOf(address),
+    status: () => ({
+      pid: process.pid,
+      state: places.state,
+      interfaces: interfaces.map(({ settings: { name, mode }, facts }) => ({ name, mode, address: facts.address })),
+      badPackets: counters,
+    }),
+  });
+  const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
+  stack.use(await listenUnix(createAdminFace({ ...admin, onFailure }), places.adminSocket));
+  log.info(
+    { state: places.state, interfaces: interfaces.map((entry) => `${entry.facts.name} ${entry.settings.mode} ${entry.facts.address}`) },
+    'ready',
+  );
+  onReady();
+  if (!signal.aborted) {
+    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+  }
+  log.info('stopping');
+
+  async function serveInterface({ settings: wanted, facts }: { settings: InterfaceSettings; facts: InterfaceFacts }): Promise<void> {
+    const face: Face = { name: facts.name, address: facts.address };
+    await startDhcp(wanted, facts, face);
+    await startTftp(facts, face);
+    await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
+      stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),
+    );
+    const nbd = new NbdServer({
+      address: facts.address,
+      port: settings.nbdPort,
+      directory: join(places.run, facts.name),
+      exports: places.exports,
+      clock,
+      assertPortFree: () => assertPortFree(settings.nbdPort, facts.address),
+      onEvent: (what, fields) => log.info(fields, what),
+    });
+    stack.use(nbd);
+    await nbd.start();
+  }
+
+  async function startDhcp(wanted: InterfaceSettings, facts: InterfaceFacts, face: Face): Promise<void> {
+    const subnet = checkedSubnet(wanted, facts);
+    const pool = wanted.pool ?? defaultPool(subnet);
+    const server = new DhcpServer({
+      facts: {
+        mode: wanted.mode,
+        server: facts.address,
+        subnet,
+        dns: wanted.dns,
+        leaseSeconds: settings.leaseSeconds,
+        ipxeUrl: `http://${facts.address}:${settings.httpPort}/ipxe/start`,
+        ...(wanted.router ? { router: wanted.router } : {}),
+      },
+      clock,
+      findNode: (client) => finder.find(client),
+      reserveAddress: (client, node) => reserveAddress(client, node, { subnet, pool, own: facts.address }),
+      report: (report) => boot.onDhcp(report, face),
+      onBadPacket: (reason) => {
+        counters.badDhcp += 1;
+        log.debug({ reason, interface: facts.name }, 'bad dhcp packet');
+      },
+    });
+    stack.defer(() => server.close());
+    const endpoint: UdpEndpoint = await orNamePortOwner('udp', 67, facts.address, async () =>
+      openUdpEndpoint({
+        interfaceName: facts.name,
+        address: anyAddress,
+        port: 67,
+        onMessage: (data, peer) => server.receive(data, peer.port, endpoint.send),
+        onError: (error) => log.warn({ reason: error.message }, 'dhcp socket'),
+      }),
+    );
+    stack.use(endpoint);
+  }
+
+  function reserveAddress(
+    client: Client,
+    node: Node,
+    { subnet, pool, own }: { subnet: Subnet; pool: AddressRange; own: Ipv4 },
+  ): Ipv4 | undefined {
+    const registered = new Map(nodes.list().flatMap((other: Node) => (other.address ? [[other.address, other.name] as const] : [])));
+    const address = allocateAddress({
+      mac: client.mac,
+      pool,
+      ...(node.address && contains(subnet, node.address) ? { wanted: node.address } : {}),
+      ...held(leases.addressOf(client.mac)),
+      isTaken: (candidate) => {
+        const holder = leases.holderOf(candidate);
+        const owner = registered.get(candidate);
+        return candidate === own || (holder !== undefined && holder !== client.mac) || (owner !== undefined && owner !== node.name);
+      },
+    });
+    if (address !== undefined) {
+      leases.keep(client.mac, address, node.name);
+    }
+    return address;
+  }
+
+  async function startTftp(facts: InterfaceFacts, face: Face): Promise<void> {
+    const onError = (error: Error): void => log.warn({ reason: error.message }, 'tftp socket');
+    const common = { interfaceName: facts.name, address: facts.address, onError };
+    const server = new TftpServer({
+      clock,
+      read: (filename, peer) => boot.readTftp(filename, peer.address, face),
+      openEndpoint: (onMessage) => openUdpEndpoint({ ...common, port: 0, onMessage }),
+      report: (report) => void boot.onTftp(report).catch((error: unknown) => log.error({ err: error }, 'tftp report failed')),
+      onBadPacket: (reason) => {
+        counters.badTftp += 1;
+        log.debug({ reason, interface: facts.name }, 'bad tftp packet');
+      },
+      onFailure: (error) => log.error({ err: error }, 'tftp request failed'),
+      maxTransfers,
+      maxTransfersPerClient,
+    });
+    stack.defer(() => server.close());
+    const endpoint: UdpEndpoint = await orNamePortOwner('udp', 69, facts.address, async () =>
+      openUdpEndpoint({ ...common, port: 69, onMessage: (data, peer) => server.receive(data, peer, endpoint.send) }),
+    );
+    stack.use(endpoint);
+  }
+
+  function nodeFace(face: Face): ReturnType<typeof createNodeFace> {
+    return createNodeFace({
+      ipxeStart: () => renderIpxeStart(face.address, settings.httpPort),
+      ipxeBoot: (query, peer) => boot.ipxeBoot(query, peer, face),
+      bootFile: (token, name) => boot.bootFile(token, name),
+      plan: (token, peer) => handover.plan(token, peer),
+      seed: (token, peer) => handover.seed(token, peer, face.address),
+      event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
+      ready: (key, peer) => handover.ready(key, peer),
+      onFailure: (error) => log.error({ err: error }, 'node request failed'),
+    });
+  }
+}
+
+function held(address: Ipv4 | undefined): { held?: Ipv4 } {
+  return address === undefined ? {} : { held: address };
+}
+
+/** In mode full we own the subnet, so our own address must be in it. @throws UserError bad-input */
+function checkedSubnet(wanted: InterfaceSettings, facts: InterfaceFacts): Subnet {
+  const subnet = wanted.subnet ?? facts.subnet;
+  if (!contains(subnet, facts.address)) {
+    throw new UserError('bad-input', `${facts.name} has the address ${facts.address}, which is not in ${subnet.network}/${subnet.prefix}`, {
+      hint: `Give the interface an address of that subnet, or serve ${facts.subnet.network}/${facts.subnet.prefix}`,
+    });
+  }
+  const pool = wanted.pool;
+  if (pool && !(contains(subnet, pool.first) && contains(subnet, pool.last))) {
+    throw new UserError('bad-input', `The pool ${pool.first}-${pool.last} is not in ${subnet.network}/${subnet.prefix}`);
+  }
+  return subnet;
+}
+
+/** The upper half of the subnet, so that the lower one is left for addresses that people give by hand. */
+function defaultPool(subnet: Subnet): AddressRange {
+  const first = ipv4ToNumber(subnet.network);
+  const size = 2 ** (32 - subnet.prefix);
+  return { first: ipv4FromNumber(first + size / 2), last: ipv4FromNumber(first + size - 2) };
+}
+
+async function orNamePortOwner<T>(protocol: 'udp' | 'tcp', port: number, address: Ipv4, open: () => Promise<T>): Promise<T> {
+  try {
+    return await open();
+  } catch (error) {
+    switch (systemCode(error)) {
+      case 'EADDRINUSE':
+        throw portTaken(protocol.toUpperCase(), port, await portOwner(protocol, port, address));
+      case 'EACCES':
+      case 'EPERM':
+        throw new UserError(
+          'not-permitted',
+          `Port ${port} and binding to an interface need the privileges CAP_NET_BIND_SERVICE and CAP_NET_RAW`,
+          {
+            hint: 'Run it with sudo, or as the systemd service',
+          },
+        );
+      default:
+        throw error;
+    }
+  }
+}
+
+async function assertPortFree(port: number, address: Ipv4): Promise<void> {
+  const owner = await portOwner('tcp', port, address);
+  if (owner !== undefined) {
+    throw portTaken('TCP', port, owner);
+  }
+}
+
+function portTaken(protocol: string, port: number, owner: string | undefined): UserError {
+  return new UserError('in-use', `${protocol} port ${port} is taken by ${owner ?? 'another program'}`, {
+    hint: 'Stop that program, or serve another interface or port',
+  });
+}

@@ -1,0 +1,88 @@
+/** Where a board's files come from: one ordered list, the same for TFTP and HTTP. */
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Image } from '../domain/image.ts';
+
+export interface BootFiles {
+  /** Rendered for this boot; undefined when nobody boots. */
+  readonly text: (path: string) => string | undefined;
+  readonly image: Image | undefined;
+}
+
+export type SourceAnswer = { readonly found: Buffer } | { readonly pass: string };
+
+export type FileSource = (path: string, boot: BootFiles) => Promise<SourceAnswer>;
+
+export const perNodeText: FileSource = (path, boot) => {
+  const text = boot.text(path);
+  return Promise.resolve(text === undefined ? { pass: 'not a rendered file' } : { found: Buffer.from(text, 'latin1') });
+};
+
+/**
+ * Only names that the manifest lists are opened, so no name that a client sends ever reaches the file system.
+ * @param pathOf where a file of an image is
+ */
+export function imageFiles(pathOf: (image: Image, file: string) => string, cache: FileCache): FileSource {
+  return async (path, boot) => {
+    const file = boot.image?.files.find((entry) => entry.path === `boot/${path}`);
+    if (!boot.image || !file) {
+      return { pass: 'not in the image' };
+    }
+    return { found: await cache.read(pathOf(boot.image, file.path)) };
+  };
+}
+
+export function bootAssets(directories: Readonly<Record<string, string>>, cache: FileCache): FileSource {
+  return async (path) => {
+    const directory = directories[path];
+    if (directory === undefined) {
+      return { pass: 'not a boot asset' };
+    }
+    try {
+      return { found: await cache.read(join(directory, path)) };
+    } catch {
+      // The package that has it is not installed.
+      return { pass: 'boot asset is not installed' };
+    }
+  };
+}
+
+export async function readFromSources(sources: readonly FileSource[], path: string, boot: BootFiles): Promise<Buffer | undefined> {
+  for (const source of sources) {
+    const answer = await source(path, boot);
+    if ('found' in answer) {
+      return answer.found;
+    }
+  }
+  return undefined;
+}
+
+/** Boot files in memory: lock-step transfers must never wait for a disk. Images never change, so nothing gets stale. */
+export class FileCache {
+  // BOUNDED: at most maxBytes; what was used longest ago is dropped.
+  readonly #files = new Map<string, Buffer>();
+  readonly #maxBytes: number;
+  #bytes = 0;
+
+  constructor(maxBytes: number) {
+    this.#maxBytes = maxBytes;
+  }
+
+  async read(path: string): Promise<Buffer> {
+    const bytes = this.#files.get(path) ?? (await readFile(path));
+    // Asked again: another request may have brought it in while we read.
+    const isNew = !this.#files.delete(path);
+    this.#files.set(path, bytes);
+    if (isNew) {
+      this.#bytes += bytes.length;
+      for (const [oldest, old] of this.#files) {
+        if (this.#bytes <= this.#maxBytes || oldest === path) {
+          break;
+        }
+        this.#files.delete(oldest);
+        this.#bytes -= old.length;
+      }
+    }
+    return bytes;
+  }
+}

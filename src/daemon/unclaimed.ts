@@ -1,0 +1,49 @@
+import type { Clock } from '../domain/clock.ts';
+import type { Mac } from '../domain/mac.ts';
+import type { UnclaimedBoard } from '../domain/node.ts';
+import type { Client } from '../policy/classify-client.ts';
+
+const maxBoards = 1000;
+
+/** Boards that ask to boot and that nobody registered. In memory: a board that still waits asks again in seconds. */
+export class UnclaimedBoards {
+  // BOUNDED: at most maxBoards; the one heard longest ago is dropped.
+  readonly #boards = new Map<Mac, UnclaimedBoard>();
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  /** True when this board is new. */
+  knock(client: Pick<Client, 'mac' | 'class' | 'serial' | 'model'>, interfaceName: string): boolean {
+    const before = this.#boards.get(client.mac);
+    const now = this.#clock.now();
+    const serial = client.serial ?? before?.serial;
+    const model = client.model ?? before?.model;
+    this.#boards.delete(client.mac);
+    this.#boards.set(client.mac, {
+      mac: client.mac,
+      client: client.class,
+      interfaceName,
+      firstSeen: before?.firstSeen ?? now,
+      lastSeen: now,
+      count: (before?.count ?? 0) + 1,
+      ...(serial === undefined ? {} : { serial }),
+      ...(model === undefined ? {} : { model }),
+    });
+    const oldest = this.#boards.keys().next();
+    if (this.#boards.size > maxBoards && !oldest.done) {
+      this.#boards.delete(oldest.value);
+    }
+    return before === undefined;
+  }
+
+  forget(mac: Mac): void {
+    this.#boards.delete(mac);
+  }
+
+  list(): UnclaimedBoard[] {
+    return [...this.#boards.values()];
+  }
+}

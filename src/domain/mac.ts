@@ -1,0 +1,22 @@
+import { UserError } from './errors.ts';
+
+declare const brand: unique symbol;
+/** An Ethernet address: lower case, colons (`b8:27:eb:6c:4c:16`). */
+export type Mac = string & { readonly [brand]: 'Mac' };
+
+/** Accepts colons, dashes or nothing between the octets. @throws UserError bad-input */
+export function parseMac(input: string): Mac {
+  const digits = input.trim().toLowerCase().replaceAll(/[:-]/g, '');
+  if (!/^[0-9a-f]{12}$/.test(digits)) {
+    throw new UserError('bad-input', `"${input}" is not a MAC address`, { hint: 'Example: b8:27:eb:6c:4c:16' });
+  }
+  return (digits.match(/../g) ?? []).join(':') as Mac;
+}
+
+export function macFromBytes(bytes: Buffer): Mac {
+  return parseMac(bytes.subarray(0, 6).toString('hex'));
+}
+
+export function macBytes(mac: Mac): Buffer {
+  return Buffer.from(mac.replaceAll(':', ''), 'hex');
+}

@@ -1,0 +1,60 @@
+import { UserError } from './errors.ts';
+import type { ImageName } from './image.ts';
+import type { Ipv4 } from './ipv4.ts';
+import type { Mac } from './mac.ts';
+import type { Serial } from './serial.ts';
+
+declare const brand: unique symbol;
+/** A host name label (RFC 1123 section 2.1), lower case. */
+export type NodeName = string & { readonly [brand]: 'NodeName' };
+
+export const overlayModes = ['persistent', 'ephemeral'] as const;
+export type OverlayMode = (typeof overlayModes)[number];
+
+/** A board or PC that we boot. */
+export interface Node {
+  readonly name: NodeName;
+  /** Absent while the node is registered by its MAC alone. */
+  readonly serial?: Serial;
+  /** Learnt from what the board sends, or registered. */
+  readonly macs: readonly Mac[];
+  readonly model?: string;
+  /** Wanted by the operator. Absent: any free one. */
+  readonly address?: Ipv4;
+  readonly image: ImageName;
+  readonly overlay: OverlayMode;
+  /** The overlay is made anew at the next boot. */
+  readonly reimage: boolean;
+}
+
+/** @throws UserError bad-input */
+export function parseNodeName(input: string): NodeName {
+  if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(input)) {
+    throw new UserError('bad-input', `"${input}" is not a node name`, {
+      hint: 'Up to 63 lower-case letters, digits and dashes, for example red5',
+    });
+  }
+  return input as NodeName;
+}
+
+/** @throws UserError bad-input */
+export function parseOverlayMode(input: string): OverlayMode {
+  const mode = overlayModes.find((name) => name === input);
+  if (!mode) {
+    throw new UserError('bad-input', `"${input}" is not an overlay mode`, { hint: `One of: ${overlayModes.join(', ')}` });
+  }
+  return mode;
+}
+
+/** A machine that asked to boot from the network and is not registered. */
+export interface UnclaimedBoard {
+  readonly mac: Mac;
+  readonly serial?: Serial;
+  readonly model?: string;
+  /** What kind of firmware asked, as in ClientClass. */
+  readonly client: string;
+  readonly interfaceName: string;
+  readonly firstSeen: number;
+  readonly lastSeen: number;
+  readonly count: number;
+}

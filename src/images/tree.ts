@@ -1,0 +1,187 @@
+/**
+ * A configured Debian tree, and the packages that are only unpacked: kernel, firmware, busybox. This is the slow part,
+ * so its result is kept in the cache under the recipe's key.
+ */
+import { createHash } from 'node:crypto';
+import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { projectRoot } from '../config/places.ts';
+import { UserError } from '../domain/errors.ts';
+import type { Architecture } from '../domain/image.ts';
+import { containedCommand, run } from '../process/run.ts';
+import { debianSources } from './apt-sources.ts';
+import { type OnProgress, section } from './progress.ts';
+import { type Recipe, recipeKey } from './recipe.ts';
+
+/** Raise when the code below makes another tree from the same recipe. */
+const builderVersion = 3;
+/** What a tree of the shipped recipe prints; only the progress bar depends on it. */
+const usualPackageLines = 270;
+
+export interface TreeParts {
+  /** root.img, vmlinuz, busybox, modules/, dtbs/, firmware/, parts.json */
+  readonly directory: string;
+  readonly kernelVersion: string;
+  readonly rootFormat: 'erofs' | 'squashfs';
+}
+
+export interface TreeOptions {
+  readonly cache: string;
+  readonly work: string;
+  readonly fresh: boolean;
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
+}
+
+export async function buildTree(recipe: Recipe, arch: Architecture, options: TreeOptions): Promise<TreeParts> {
+  const key = recipeKey(recipe, arch, builderVersion);
+  const cached = join(options.cache, 'trees', `${recipe.name}-${arch}-${key}`);
+  if (!options.fresh) {
+    const parts = await readParts(cached);
+    if (parts) {
+      return parts;
+    }
+  }
+  const debs = join(options.work, 'debs');
+  const tree = join(options.work, 'tree');
+  const parts = join(options.work, 'parts');
+  await Promise.all([debs, parts].map((directory) => mkdir(directory, { recursive: true })));
+  await bootstrap(recipe, arch, tree, debs, { ...options, onProgress: section(options.onProgress, 0, 0.75) });
+  options.onProgress({ phase: 'unpacking the kernel', fraction: 0.76 });
+  const kernelVersion = await unpackBootPackages(debs, options.work, tree, parts, options.signal);
+  await removeIdentity(tree);
+  options.onProgress({ phase: 'packing the root', fraction: 0.8 });
+  const rootFormat = await packRoot(tree, join(parts, 'root.img'), kernelVersion, options.signal);
+  await writeFile(join(parts, 'parts.json'), JSON.stringify({ kernelVersion, rootFormat }));
+  await rm(cached, { recursive: true, force: true });
+  await mkdir(join(options.cache, 'trees'), { recursive: true });
+  await moveDirectory(parts, cached);
+  await rm(tree, { recursive: true });
+  return { directory: cached, kernelVersion, rootFormat };
+}
+
+async function readParts(directory: string): Promise<TreeParts | undefined> {
+  // Absent, or the cache was cleaned half-way: then it is built again.
+  const text = await readFile(join(directory, 'parts.json'), 'utf8').catch(() => undefined);
+  return text === undefined ? undefined : { directory, ...(JSON.parse(text) as Omit<TreeParts, 'directory'>) };
+}
+
+async function bootstrap(recipe: Recipe, arch: Architecture, tree: string, debs: string, options: TreeOptions): Promise<void> {
+  const sources = await debianSources(recipe.suite);
+  const sourcesFile = join(options.work, 'sources.list');
+  await writeFile(sourcesFile, `${sources.join('\n')}\n`);
+  const hook = join(projectRoot, 'rootfs/recipes/fetch-boot-packages.sh');
+  const components = sources.length > 0 ? [] : ['--components=main,non-free-firmware'];
+  const args = [
+    `--arch=${arch}`,
+    '--variant=minbase',
+    '--mode=root',
+    '--verbose',
+    ...components,
+    `--include=${recipe.packages.join(',')}`,
+    '--aptopt=APT::Install-Recommends "false"',
+    ...['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*', '/usr/share/info/*'].map((path) => `--dpkgopt=path-exclude=${path}`),
+    `--customize-hook=${quoteShell(hook)} ${arch} ${quoteShell(debs)}`,
+    recipe.suite,
+    tree,
+    ...(sources.length > 0 ? [sourcesFile] : []),
+  ];
+  let lines = 0;
+  const [file, contained] = containedCommand('mmdebstrap', args);
+  await run(file, contained, {
+    signal: options.signal,
+    env: { SOURCE_DATE_EPOCH: '0', LC_ALL: 'C.UTF-8' },
+    onLine: (line) => {
+      if (/^(Unpacking|Setting up) /.test(line)) {
+        lines += 1;
+        options.onProgress({ phase: `installing Debian ${recipe.suite} for ${arch}`, fraction: lines / usualPackageLines });
+      }
+    },
+  });
+}
+
+async function unpackBootPackages(debs: string, work: string, tree: string, parts: string, signal: AbortSignal): Promise<string> {
+  const unpacked = join(work, 'boot-packages');
+  await mkdir(unpacked);
+  for (const deb of await readdir(debs)) {
+    await run('dpkg-deb', ['-x', join(debs, deb), unpacked], { signal });
+  }
+  const modules = join(unpacked, 'usr/lib/modules');
+  const [kernelVersion] = await readdir(modules);
+  if (kernelVersion === undefined) {
+    throw new UserError('failed', 'The kernel package has no modules', {
+      hint: 'Try again with --fresh; the mirror may have been in the middle of an update',
+    });
+  }
+  await cp(join(unpacked, 'boot', `vmlinuz-${kernelVersion}`), join(parts, 'vmlinuz'));
+  await cp(join(unpacked, 'usr/bin/busybox'), join(parts, 'busybox'));
+  await copyIfThere(join(unpacked, `usr/lib/linux-image-${kernelVersion}/broadcom`), join(parts, 'dtbs'));
+  await copyIfThere(join(unpacked, 'usr/lib/raspi-firmware'), join(parts, 'firmware'));
+  await mkdir(join(tree, 'usr/lib/modules'), { recursive: true });
+  await cp(join(modules, kernelVersion), join(tree, 'usr/lib/modules', kernelVersion), { recursive: true });
+  await run('depmod', ['-b', join(tree, 'usr'), '-m', '/lib/modules', kernelVersion], { signal }).catch(() =>
+    run('depmod', ['-b', tree, kernelVersion], { signal }),
+  );
+  await cp(join(tree, 'usr/lib/modules', kernelVersion), join(parts, 'modules'), { recursive: true });
+  return kernelVersion;
+}
+
+/** What must not be the same on every node; the server gives each its own at boot. */
+async function removeIdentity(tree: string): Promise<void> {
+  const ssh = join(tree, 'etc/ssh');
+  const hostKeys = (await readdir(ssh).catch(() => [])).filter((name) => name.startsWith('ssh_host_'));
+  await Promise.all(
+    [...hostKeys.map((name) => join(ssh, name)), join(tree, 'etc/hostname'), join(tree, 'etc/resolv.conf')].map((file) =>
+      rm(file, { force: true }),
+    ),
+  );
+  await writeFile(join(tree, 'etc/machine-id'), '');
+  await writeFile(join(tree, 'etc/fstab'), '');
+}
+
+/** erofs where the kernel has it: it needs less than half of squashfs's requests for the same boot. */
+async function packRoot(tree: string, file: string, kernelVersion: string, signal: AbortSignal): Promise<'erofs' | 'squashfs'> {
+  const modules = join(tree, 'usr/lib/modules', kernelVersion);
+  const known = `${await readFile(join(modules, 'modules.dep'), 'utf8')}\n${await readFile(join(modules, 'modules.builtin'), 'utf8')}`;
+  if (!/\/erofs\.ko/.test(known)) {
+    await run(
+      'mksquashfs',
+      [tree, file, '-comp', 'zstd', '-b', '131072', '-noappend', '-no-progress', '-all-time', '0', '-mkfs-time', '0'],
+      { signal },
+    );
+    return 'squashfs';
+  }
+  // The UUID tells a client that reconnects whether it got the same root, so it follows the content.
+  const status = await readFile(join(tree, 'var/lib/dpkg/status'));
+  const hash = createHash('sha256').update(status).update(kernelVersion).digest('hex');
+  const uuid = [hash.slice(0, 8), hash.slice(8, 12), hash.slice(12, 16), hash.slice(16, 20), hash.slice(20, 32)].join('-');
+  await run('mkfs.erofs', ['-zlz4hc', '-C65536', '-Eztailpacking', '-T0', `-U${uuid}`, file, tree], { signal });
+  return 'erofs';
+}
+
+async function copyIfThere(from: string, to: string): Promise<void> {
+  await cp(from, to, { recursive: true }).catch((error: unknown) => {
+    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) {
+      throw error;
+    }
+  });
+}
+
+/** A rename, or a copy when the cache is on another file system. */
+async function moveDirectory(from: string, to: string): Promise<void> {
+  try {
+    await rename(from, to);
+  } catch (error) {
+    if (!(error instanceof Error && 'code' in error && error.code === 'EXDEV')) {
+      throw error;
+    }
+    const partial = `${to}.partial`;
+    await rm(partial, { recursive: true, force: true });
+    await cp(from, partial, { recursive: true });
+    await rename(partial, to);
+  }
+}
+
+function quoteShell(text: string): string {
+  return `'${text.replaceAll("'", `'\\''`)}'`;
+}

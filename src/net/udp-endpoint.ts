@@ -1,0 +1,67 @@
+/** A UDP socket bound to one interface: what it hears came from there, what it sends leaves there. */
+import { createSocket, type Socket } from 'node:dgram';
+import { type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
+import { openUdpDescriptor } from './libc.ts';
+
+export interface UdpPeer {
+  readonly address: Ipv4;
+  readonly port: number;
+}
+
+export interface UdpEndpoint extends AsyncDisposable {
+  readonly port: number;
+  /** A failed send is reported to `onError` and otherwise lost, as UDP is. */
+  send(data: Buffer, peer: UdpPeer): void;
+  close(): Promise<void>;
+}
+
+export interface UdpEndpointOptions {
+  readonly interfaceName: string;
+  readonly address: Ipv4;
+  /** 0 takes a free one. */
+  readonly port: number;
+  readonly onMessage: (data: Buffer, peer: UdpPeer) => void;
+  readonly onError: (error: Error) => void;
+}
+
+/** @throws SystemError when the port is taken or the interface is missing */
+export function openUdpEndpoint(options: UdpEndpointOptions): UdpEndpoint {
+  const fd = openUdpDescriptor(options.interfaceName, options.address, options.port);
+  const socket: Socket = createSocket('udp4');
+  socket.on('message', (data, from) => {
+    // Nobody can be answered at port 0, and Node throws at the attempt.
+    if (from.port !== 0) {
+      receive(options, data, { address: parseIpv4(from.address), port: from.port });
+    }
+  });
+  socket.on('error', options.onError);
+  socket.bind({ fd });
+  let closing: Promise<void> | undefined;
+  const close = (): Promise<void> => {
+    closing ??= new Promise((resolve) => socket.close(() => resolve()));
+    return closing;
+  };
+  return {
+    port: socket.address().port,
+    send: (data, peer) => {
+      if (!closing) {
+        socket.send(data, peer.port, peer.address, (error) => {
+          if (error) {
+            options.onError(error);
+          }
+        });
+      }
+    },
+    close,
+    [Symbol.asyncDispose]: close,
+  };
+}
+
+/** What a packet sets off may fail, on a full disk for one. That is told, and the next packet is heard all the same. */
+function receive(options: UdpEndpointOptions, data: Buffer, peer: UdpPeer): void {
+  try {
+    options.onMessage(data, peer);
+  } catch (error) {
+    options.onError(error instanceof Error ? error : new Error(String(error)));
+  }
+}

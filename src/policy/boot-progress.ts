@@ -1,0 +1,44 @@
+/** Which boot session a packet belongs to, and how far it shows the boot to be (pi-netboot A.4). */
+import type { BootSession, BootStage } from '../domain/boot-session.ts';
+import { bootStages } from '../domain/boot-session.ts';
+import type { ClientClass } from './classify-client.ts';
+
+/** A ROM asks five times over 25 s, bootcode.bin for a minute: within this time a DISCOVER is a repetition. */
+const sameBootMs = 90_000;
+
+/**
+ * Does this DISCOVER open a new boot? Firmware speaks DHCP before it fetches a kernel, so a firmware DISCOVER from a
+ * node that had come further means that it started over. Linux's own DHCP (class lease) never opens one.
+ */
+export function opensSession(session: BootSession | undefined, client: ClientClass, now: number): boolean {
+  if (client === 'lease') {
+    return false;
+  }
+  if (session?.outcome !== 'running') {
+    return true;
+  }
+  const last = session.events.at(-1)?.at ?? session.startedAt;
+  if (now - last > sameBootMs) {
+    return true;
+  }
+  // The mask ROM and bootcode.bin each hold a DHCP exchange of their own; only bootcode.bin is fetched in between.
+  return stageIndex(session.stage) >= stageIndex('kernel') || fetchedPastBootcode(session);
+}
+
+function fetchedPastBootcode(session: BootSession): boolean {
+  return session.events.some((event) => event.what === 'file sent' && !/^bootcode\.bin\b/.test(event.detail ?? ''));
+}
+
+function stageIndex(stage: BootStage): number {
+  return bootStages.indexOf(stage);
+}
+
+/** A boot only ever goes forward; an earlier stage's event does not take it back. */
+export function laterStage(a: BootStage, b: BootStage): BootStage {
+  return stageIndex(b) > stageIndex(a) ? b : a;
+}
+
+/** What fetching a file says about the boot. */
+export function stageOfFile(path: string): BootStage {
+  return /^(kernel|initramfs|vmlinuz|cmdline\.txt)/.test(path) ? 'kernel' : 'firmware';
+}

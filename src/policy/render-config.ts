@@ -1,0 +1,81 @@
+/** The texts that a board reads before Linux, rendered per boot from current state. */
+import { type Image, shortDigest } from '../domain/image.ts';
+import type { Ipv4 } from '../domain/ipv4.ts';
+import type { Mac } from '../domain/mac.ts';
+import type { NodeName } from '../domain/node.ts';
+
+export interface BootFacts {
+  readonly node: NodeName;
+  readonly image: Pick<Image, 'name' | 'digest' | 'arch'>;
+  readonly mac?: Mac;
+  readonly server: Ipv4;
+  readonly httpPort: number;
+  readonly token: string;
+}
+
+/**
+ * config.txt of a Pi. Plain ASCII (firmware stops at the first other byte), under 4096 bytes, short lines. The
+ * initramfs line is explicit: auto_initramfs and os_prefix double the prefix in some builds.
+ */
+export function renderConfigTxt(facts: BootFacts): string {
+  return [
+    `# ${facts.node}: ${facts.image.name} ${shortDigest(facts.image.digest)}`,
+    'arm_64bit=1',
+    'enable_uart=1',
+    'kernel=kernel8.img',
+    'initramfs initramfs.img followkernel',
+    '',
+  ].join('\n');
+}
+
+/** cmdline.txt: one line. ttyS1 is the mini UART of a Pi under a mainline kernel. */
+export function renderCmdlineTxt(facts: BootFacts): string {
+  return `${['console=tty0', 'console=ttyS1,115200', ...kernelArguments(facts)].join(' ')}\n`;
+}
+
+function kernelArguments(facts: BootFacts): string[] {
+  return [
+    'net.ifnames=0',
+    'panic=30',
+    `cardless.server=http://${facts.server}:${facts.httpPort}`,
+    `cardless.token=${facts.token}`,
+    // PXELINUX's convention for "the NIC that booted": hardware type, then the MAC with dashes.
+    ...(facts.mac ? [`BOOTIF=01-${facts.mac.replaceAll(':', '-')}`] : []),
+  ];
+}
+
+/** The first script: the same for every PC, so that it can be named in a DHCP offer. */
+export function renderIpxeStart(server: Ipv4, httpPort: number): string {
+  const url = `http://${server}:${httpPort}/ipxe/boot`;
+  const query = ['mac=${netX/mac}', 'uuid=${uuid}'].join('&');
+  return [
+    '#!ipxe',
+    `chain --autofree --replace ${url}?${query} || goto again`,
+    ':again',
+    'sleep 5',
+    `chain ${url}?${query} || goto again`,
+    '',
+  ].join('\n');
+}
+
+export function renderIpxeBoot(facts: BootFacts): string {
+  const base = `http://${facts.server}:${facts.httpPort}/boot/${facts.token}`;
+  const args = ['console=tty0', 'console=ttyS0,115200', ...kernelArguments(facts)].join(' ');
+  return [
+    '#!ipxe',
+    `echo Cardless: ${facts.node} boots ${facts.image.name} ${shortDigest(facts.image.digest)}`,
+    `kernel ${base}/vmlinuz initrd=initramfs.img ${args} || goto failed`,
+    `initrd --name initramfs.img ${base}/initramfs.img || goto failed`,
+    'boot || goto failed',
+    ':failed',
+    'echo Cardless: boot failed, trying again in 10 seconds',
+    'sleep 10',
+    'reboot',
+    '',
+  ].join('\n');
+}
+
+/** For a PC that nobody registered: it stays on, and boots as soon as somebody does. */
+export function renderIpxeUnknown(identity: string): string {
+  return ['#!ipxe', `echo Cardless: this machine is not registered (${identity})`, 'sleep 15', 'reboot', ''].join('\n');
+}

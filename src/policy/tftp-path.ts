@@ -1,0 +1,56 @@
+/** What a board means by a file name (pi-netboot A.3 "Name normalisation"). */
+import { parseSerial, type Serial } from '../domain/serial.ts';
+
+export type TftpPath =
+  | { readonly kind: 'path'; readonly serial?: Serial; readonly path: string }
+  | { readonly kind: 'refused'; readonly reason: string };
+
+/** No boot client asks for longer names; the 512 bytes of an RRQ hold no more anyway. */
+const maxNameBytes = 255;
+
+/**
+ * Splits `<8 hex>/rest` into serial and path. Leading and doubled slashes are dropped (a Pi 5 asks `serial//name`),
+ * backslashes become slashes, and anything that could leave the tree is refused rather than repaired.
+ */
+export function readTftpPath(filename: string): TftpPath {
+  if (filename.length === 0 || filename.length > maxNameBytes) {
+    return { kind: 'refused', reason: 'name is empty or too long' };
+  }
+  // biome-ignore lint/suspicious/noControlCharactersInRegex: control characters are what is looked for
+  if (/[\u0000-\u001f\u007f-\u00ff]/.test(filename)) {
+    return { kind: 'refused', reason: 'name is not printable ASCII' };
+  }
+  const parts = filename
+    .replaceAll('\\', '/')
+    .split('/')
+    .filter((part) => part !== '');
+  if (parts.length === 0 || parts.some((part) => part === '.' || part === '..')) {
+    return { kind: 'refused', reason: 'name leaves the tree' };
+  }
+  const [first = '', ...rest] = parts;
+  if (rest.length > 0 && /^[0-9a-f]{8}$/i.test(first)) {
+    return { kind: 'path', serial: parseSerial(first), path: rest.join('/') };
+  }
+  return { kind: 'path', path: parts.join('/') };
+}
+
+const missingByDesign = [
+  /^bootsig\.bin$/,
+  /^autoboot\.txt$/,
+  /^recovery.*\.(elf|img)$/,
+  /^recover4\.elf$/,
+  /^dt-blob\.bin$/,
+  /^bootcfg\.txt$/,
+  /^armstub.*\.bin$/,
+  /^pieeprom\.(sig|upd)$/,
+  /^vl805\.(sig|bin)$/,
+  /^overlays\/(overlay_map\.dtb|README)$/,
+  /^kernel8-32\.img$/,
+  /^tryboot\.txt$/,
+  /^fixup.*rc\.dat$/,
+];
+
+/** Files that firmware asks for without needing them: their absence is no news. */
+export function isExpectedMissing(path: string): boolean {
+  return missingByDesign.some((pattern) => pattern.test(path));
+}

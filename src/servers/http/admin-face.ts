@@ -1,0 +1,112 @@
+/** The API of the operator: what the CLI speaks. Reachable on a Unix socket for root alone. */
+import express, { type ErrorRequestHandler, type Express } from 'express';
+import { z } from 'zod';
+import { UserError } from '../../domain/errors.ts';
+import { architectures } from '../../domain/image.ts';
+import { overlayModes } from '../../domain/node.ts';
+
+export const NodeAdd = z.strictObject({
+  /** May be a range; `serial`, `mac` and `ip` then need ranges or lists of the same length. */
+  name: z.string(),
+  serial: z.string().optional(),
+  mac: z.string().optional(),
+  ip: z.string().optional(),
+  image: z.string().optional(),
+  overlay: z.enum(overlayModes).optional(),
+});
+export type NodeAdd = z.infer<typeof NodeAdd>;
+
+export const NodeChange = z.strictObject({ image: z.string().optional(), overlay: z.enum(overlayModes).optional() });
+export type NodeChange = z.infer<typeof NodeChange>;
+
+export const ImageBuild = z.strictObject({
+  recipe: z.string(),
+  architectures: z.array(z.enum(architectures)).optional(),
+  fresh: z.boolean().default(false),
+});
+export type ImageBuild = z.infer<typeof ImageBuild>;
+
+/** Every answer is a value that JSON can carry; every refusal a UserError. */
+export interface AdminOptions {
+  readonly status: () => object;
+  readonly listNodes: () => Promise<readonly object[]>;
+  readonly listUnclaimed: () => readonly object[];
+  readonly addNodes: (request: NodeAdd) => readonly object[];
+  /** `names` may be a range. */
+  readonly showNodes: (names: string) => Promise<readonly object[]>;
+  readonly changeNodes: (names: string, change: NodeChange) => readonly object[];
+  readonly removeNodes: (names: string) => Promise<readonly object[]>;
+  readonly reimageNodes: (names: string) => readonly object[];
+  readonly listBoots: (name: string) => readonly object[];
+  readonly listImages: () => Promise<readonly object[]>;
+  readonly startBuild: (request: ImageBuild) => Promise<object>;
+  readonly showJob: (id: string) => object;
+  readonly cancelJob: (id: string) => object;
+  readonly onFailure: (error: unknown) => void;
+}
+
+const statusOf: Record<UserError['code'], number> = {
+  'bad-input': 400,
+  'not-permitted': 403,
+  'not-found': 404,
+  'already-exists': 409,
+  'in-use': 409,
+  cancelled: 409,
+  unavailable: 503,
+  'no-space': 507,
+  failed: 500,
+};
+
+export function createAdminFace(options: AdminOptions): Express {
+  const app = express();
+  const api = express.Router();
+  app.disable('x-powered-by');
+  app.use(express.json({ limit: '1mb' }));
+  app.use('/api/v1', api);
+  api.get('/status', (_request, response) => void response.json(options.status()));
+  api.get('/nodes', async (_request, response) => void response.json(await options.listNodes()));
+  api.post('/nodes', (request, response) => void response.status(201).json(options.addNodes(body(NodeAdd, request.body))));
+  api.get('/nodes/:names', async (request, response) => void response.json(await options.showNodes(request.params.names)));
+  api.patch(
+    '/nodes/:names',
+    (request, response) => void response.json(options.changeNodes(request.params.names, body(NodeChange, request.body))),
+  );
+  api.delete('/nodes/:names', async (request, response) => void response.json(await options.removeNodes(request.params.names)));
+  api.post('/nodes/:names/reimage', (request, response) => void response.json(options.reimageNodes(request.params.names)));
+  api.get('/nodes/:name/boots', (request, response) => void response.json(options.listBoots(request.params.name)));
+  api.get('/unclaimed', (_request, response) => void response.json(options.listUnclaimed()));
+  api.get('/images', async (_request, response) => void response.json(await options.listImages()));
+  api.post(
+    '/images/build',
+    async (request, response) => void response.status(202).json(await options.startBuild(body(ImageBuild, request.body))),
+  );
+  api.get('/jobs/:id', (request, response) => void response.json(options.showJob(request.params.id)));
+  api.delete('/jobs/:id', (request, response) => void response.json(options.cancelJob(request.params.id)));
+  app.use((request, _response) => {
+    throw new UserError('not-found', `There is no ${request.method} ${request.path} in this API`);
+  });
+  const onError: ErrorRequestHandler = (error: unknown, _request, response, _next) => {
+    const known = error instanceof UserError ? error : badRequest(error);
+    if (!known) {
+      options.onFailure(error);
+    }
+    const { code, message, hint } = known ?? new UserError('failed', 'The server failed to do this', { hint: 'Its log says why' });
+    response.status(statusOf[code]).json({ error: { code, message, ...(hint === undefined ? {} : { hint }) } });
+  };
+  app.use(onError);
+  return app;
+}
+
+function body<T>(schema: z.ZodType<T>, value: unknown): T {
+  const result = schema.safeParse(value);
+  if (!result.success) {
+    throw new UserError('bad-input', `The request is not understood:\n${z.prettifyError(result.error)}`);
+  }
+  return result.data;
+}
+
+/** What express itself refuses: bodies that are no JSON, bad percent encoding. */
+function badRequest(error: unknown): UserError | undefined {
+  const isClientError = error instanceof Error && 'status' in error && typeof error.status === 'number' && error.status < 500;
+  return isClientError ? new UserError('bad-input', error.message, { cause: error }) : undefined;
+}

@@ -1,0 +1,91 @@
+/** What nodes fetch by HTTP. Knows a node by its address and the token of its boot; never reaches the admin side. */
+import express, { type ErrorRequestHandler, type Express, type Request } from 'express';
+import { UserError } from '../../domain/errors.ts';
+import { type Ipv4, parseIpv4 } from '../../domain/ipv4.ts';
+
+export interface NodeFaceOptions {
+  readonly ipxeStart: () => string;
+  readonly ipxeBoot: (query: { readonly mac: string; readonly uuid: string }, peer: Ipv4) => Promise<string>;
+  /** Path of a boot file. @throws UserError not-permitted, not-found */
+  readonly bootFile: (token: string, name: string, peer: Ipv4) => Promise<string>;
+  readonly plan: (token: string, peer: Ipv4) => Promise<string>;
+  /** A gzip'd tar. */
+  readonly seed: (token: string, peer: Ipv4) => Promise<Buffer>;
+  readonly event: (token: string, peer: Ipv4, name: string, detail: string) => void;
+  readonly ready: (key: string, peer: Ipv4) => void;
+  readonly onFailure: (error: unknown) => void;
+}
+
+const statusOf: Partial<Record<UserError['code'], number>> = { 'bad-input': 400, 'not-permitted': 403, 'not-found': 404 };
+
+export function createNodeFace(options: NodeFaceOptions): Express {
+  const app = express();
+  app.disable('x-powered-by');
+  app.get('/ipxe/start', (_request, response) => {
+    response.type('text/plain').send(options.ipxeStart());
+  });
+  app.get('/ipxe/boot', async (request, response) => {
+    const query = { mac: textOf(request.query['mac']), uuid: textOf(request.query['uuid']) };
+    response.type('text/plain').send(await options.ipxeBoot(query, peerOf(request)));
+  });
+  app.get('/boot/:token/:name', async (request, response) => {
+    const file = await options.bootFile(request.params.token, request.params.name, peerOf(request));
+    response.sendFile(file, { dotfiles: 'allow', cacheControl: false });
+  });
+  app.get('/v1/plan', async (request, response) => {
+    response.type('text/plain').send(await options.plan(tokenOf(request), peerOf(request)));
+  });
+  app.get('/v1/seed', async (request, response) => {
+    response.type('application/gzip').send(await options.seed(tokenOf(request), peerOf(request)));
+  });
+  const text = express.text({ type: () => true, limit: '4kb' });
+  app.post('/v1/events/:name', text, (request, response) => {
+    options.event(tokenOf(request), peerOf(request), String(request.params['name']), textOf(request.body));
+    response.status(204).end();
+  });
+  app.post('/v1/ready', (request, response) => {
+    options.ready(tokenOf(request), peerOf(request));
+    response.status(204).end();
+  });
+  app.use((_request, response) => {
+    response.status(404).type('text/plain').send('not found\n');
+  });
+  const onError: ErrorRequestHandler = (error: unknown, _request, response, next) => {
+    if (response.headersSent) {
+      next(error);
+      return;
+    }
+    if (error instanceof UserError) {
+      response
+        .status(statusOf[error.code] ?? 503)
+        .type('text/plain')
+        .send(`${error.message}\n`);
+      return;
+    }
+    // A malformed URL or an over-long body is the client's doing and carries a status of its own.
+    const status = error instanceof Error && 'status' in error && typeof error.status === 'number' ? error.status : 500;
+    if (status >= 500) {
+      options.onFailure(error);
+    }
+    response.status(status).type('text/plain').send('request failed\n');
+  };
+  app.use(onError);
+  return app;
+}
+
+function tokenOf(request: Request): string {
+  const token = /^Bearer ([0-9a-zA-Z_-]{1,128})$/.exec(request.headers.authorization ?? '')?.[1];
+  if (token === undefined) {
+    throw new UserError('not-permitted', 'A boot token is needed');
+  }
+  return token;
+}
+
+/** The listener is bound to an IPv4 address, so the peer has one too. */
+function peerOf(request: Request): Ipv4 {
+  return parseIpv4((request.socket.remoteAddress ?? '').replace(/^::ffff:/, ''));
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}

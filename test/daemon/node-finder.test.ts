@@ -1,0 +1,52 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { NodeFinder } from '#src/daemon/node-finder.ts';
+import { parseImageName } from '#src/domain/image.ts';
+import { parseMac } from '#src/domain/mac.ts';
+import { type Node, parseNodeName } from '#src/domain/node.ts';
+import { parseSerial } from '#src/domain/serial.ts';
+import { openDatabase } from '#src/store/database.ts';
+import { LeaseStore } from '#src/store/leases.ts';
+import { NodeStore } from '#src/store/nodes.ts';
+
+const red5Mac = parseMac('b827eb6c4c16');
+const stranger = parseMac('525400666666');
+
+function start(): { nodes: NodeStore; finder: NodeFinder; node: (name: string) => Node } {
+  const database = openDatabase(join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db'));
+  const nodes = new NodeStore(database);
+  const common = { image: parseImageName('debian-13'), overlay: 'persistent', reimage: false } as const;
+  nodes.add([
+    { ...common, name: parseNodeName('red5'), serial: parseSerial('b66c4c16'), macs: [red5Mac] },
+    { ...common, name: parseNodeName('red6'), serial: parseSerial('b66c4c17'), macs: [] },
+  ]);
+  const finder = new NodeFinder({ nodes, leases: new LeaseStore(database), neighbours: () => Promise.resolve(new Map()) });
+  return { nodes, finder, node: (name) => nodes.require(parseNodeName(name)) };
+}
+
+describe('which node is it', () => {
+  test('a known serial brings its MAC along', () => {
+    const { finder, node } = start();
+    expect(finder.find({ class: 'pi3-bootcode', mac: stranger, serial: parseSerial('b66c4c17') })?.name).toBe('red6');
+    expect(node('red6').macs).toEqual([stranger]);
+  });
+  test('the ROM of a 3B, which tells no serial, by the end of its MAC', () => {
+    const { finder } = start();
+    expect(finder.find({ class: 'pi3-rom', mac: parseMac('b827eb6c4c17') })?.name).toBe('red6');
+    expect(finder.find({ class: 'pi3-rom', mac: parseMac('b827eb000001') })).toBeUndefined();
+    expect(finder.find({ class: 'lease', mac: parseMac('b827eb6c4c17') })?.name).toBe('red6');
+  });
+  test('a node whose MAC nobody knows may be whoever comes first', () => {
+    const { finder, node } = start();
+    expect(finder.mayBe(node('red6'), stranger)).toBe(true);
+    expect(node('red6').macs).toEqual([stranger]);
+    expect(finder.mayBe(node('red6'), parseMac('525400777777'))).toBe(false);
+  });
+  test('but not another node, which would lose its own name', () => {
+    const { finder, node } = start();
+    expect(finder.mayBe(node('red6'), red5Mac)).toBe(false);
+    expect(node('red5').macs).toEqual([red5Mac]);
+  });
+});

@@ -1,0 +1,218 @@
+import { mkdtempSync, readdirSync, readlinkSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { gunzipSync } from 'node:zlib';
+import { pino } from 'pino';
+import { extract } from 'tar-stream';
+import { describe, expect, test } from 'vitest';
+import { BootSessions } from '#src/daemon/boot-sessions.ts';
+import { Exports } from '#src/daemon/exports.ts';
+import { HostKeys } from '#src/daemon/identity.ts';
+import { NodeHandover } from '#src/daemon/node-handover.ts';
+import type { BootSession } from '#src/domain/boot-session.ts';
+import { parseImageName } from '#src/domain/image.ts';
+import { parseIpv4 } from '#src/domain/ipv4.ts';
+import { type Node, parseNodeName } from '#src/domain/node.ts';
+import { parseSerial } from '#src/domain/serial.ts';
+import { ImageCatalog } from '#src/images/catalog.ts';
+import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
+import { openDatabase } from '#src/store/database.ts';
+import { LeaseStore } from '#src/store/leases.ts';
+import { NodeStore } from '#src/store/nodes.ts';
+import { SessionStore } from '#src/store/sessions.ts';
+import { FakeClock } from '../support/fake-clock.ts';
+import { publishTestImage } from '../support/lab-server.ts';
+
+const red5 = parseNodeName('red5');
+const peer = parseIpv4('10.0.0.5');
+const server = parseIpv4('10.0.0.1');
+
+async function start(change: Partial<Node> = {}) {
+  const state = mkdtempSync(join(tmpdir(), 'cardless-'));
+  const database = openDatabase(join(state, 'state.db'));
+  const clock = new FakeClock();
+  const log = pino({ level: 'silent' });
+  const nodes = new NodeStore(database);
+  nodes.add([
+    {
+      name: red5,
+      serial: parseSerial('91cdf03d'),
+      macs: [],
+      image: parseImageName('debian-13'),
+      overlay: 'persistent',
+      reimage: false,
+      ...change,
+    },
+  ]);
+  await publishTestImage(state);
+  const images = new ImageCatalog(join(state, 'images'));
+  const [image] = await images.list();
+  if (!image) {
+    throw new Error('no image');
+  }
+  const sessions = new BootSessions(new SessionStore(database), clock, log);
+  const overlays = new OverlayDisks({ directory: join(state, 'overlays'), bytes: 64 * 2 ** 20 });
+  const handover = new NodeHandover({
+    nodes,
+    leases: new LeaseStore(database),
+    sessions,
+    images,
+    overlays,
+    exports: new Exports(join(state, 'exports')),
+    hostKeys: new HostKeys(join(state, 'keys')),
+    authorizedKeys: ['ssh-ed25519 AAAA operator'],
+    httpPort: 8067,
+    nbdPort: 10_809,
+    clock,
+    log,
+  });
+  const boot = (): BootSession => sessions.open({ node: red5, arch: 'arm64', client: 'pi3-bootcode', digest: image.digest });
+  return {
+    state,
+    nodes,
+    sessions,
+    handover,
+    boot,
+    disk: overlays.pathOf(red5, image.digest),
+    root: images.pathOf(image.digest, 'root.img'),
+  };
+}
+
+async function filesOf(seed: Buffer): Promise<Map<string, string>> {
+  const files = new Map<string, string>();
+  const archive = extract();
+  archive.end(gunzipSync(seed));
+  for await (const entry of archive) {
+    const parts: Buffer[] = [];
+    for await (const part of entry) {
+      parts.push(part as Buffer);
+    }
+    files.set(`${entry.header.name} ${(entry.header.mode ?? 0).toString(8)}`, entry.header.linkname ?? Buffer.concat(parts).toString());
+  }
+  return files;
+}
+
+describe('plan', () => {
+  test('gives the address that asks its disks, and nobody else', async () => {
+    const { state, handover, boot, disk, root } = await start();
+    const text = await handover.plan(boot().token, peer);
+    expect(text).toContain("PLAN_NODE='red5'");
+    expect(readlinkSync(join(state, 'exports/root', peer))).toBe(root);
+    expect(readlinkSync(join(state, 'exports/overlay', peer))).toBe(disk);
+  });
+  test('a node that comes back with another address takes its overlay along', async () => {
+    const { state, handover, boot } = await start();
+    await handover.plan(boot().token, peer);
+    await handover.plan(boot().token, parseIpv4('10.0.0.6'));
+    expect(readdirSync(join(state, 'exports/overlay'))).toEqual(['10.0.0.6']);
+  });
+  test('a node that moves and becomes ephemeral leaves no way to its overlay behind', async () => {
+    const { state, nodes, handover, boot } = await start();
+    await handover.plan(boot().token, peer);
+    nodes.update(red5, { overlay: 'ephemeral' });
+    await handover.plan(boot().token, parseIpv4('10.0.0.6'));
+    expect(readdirSync(join(state, 'exports/overlay'))).toEqual([]);
+  });
+  test('ephemeral: a root and no overlay', async () => {
+    const { state, nodes, handover, boot } = await start();
+    await handover.plan(boot().token, peer);
+    nodes.update(red5, { overlay: 'ephemeral' });
+    expect(await handover.plan(boot().token, peer)).toContain("PLAN_OVERLAY='ephemeral'");
+    expect(readdirSync(join(state, 'exports/overlay'))).toEqual([]);
+    expect(readdirSync(join(state, 'exports/root'))).toEqual([peer]);
+  });
+  test('the overlay stays from boot to boot; reimage makes a new one once, in the place of the old', async () => {
+    const { nodes, handover, boot, disk } = await start();
+    await handover.plan(boot().token, peer);
+    const first = statSync(disk).ino;
+    await handover.plan(boot().token, peer);
+    expect(statSync(disk).ino).toBe(first);
+    nodes.update(red5, { reimage: true });
+    expect(statSync(disk).ino).toBe(first);
+    await handover.plan(boot().token, peer);
+    const second = statSync(disk).ino;
+    expect(second).not.toBe(first);
+    expect(nodes.get(red5)?.reimage).toBe(false);
+    await handover.plan(boot().token, peer);
+    expect(statSync(disk).ino).toBe(second);
+  });
+  test('asked twice at once it makes one disk', async () => {
+    const { handover, boot, disk, sessions } = await start({ reimage: true });
+    const { token } = boot();
+    await Promise.all([handover.plan(token, peer), handover.plan(token, peer), handover.plan(token, peer)]);
+    expect(sessions.of(red5)?.events.filter((event) => event.what === 'overlay made')).toHaveLength(1);
+    expect(statSync(disk).size).toBe(64 * 2 ** 20);
+  });
+  test('a disk that was half made when the server died is not taken for one', async () => {
+    const { handover, boot, disk } = await start();
+    await handover.plan(boot().token, peer);
+    writeFileSync(`${disk}.partial`, 'half');
+    await handover.plan(boot().token, peer);
+    expect(statSync(disk).size).toBe(64 * 2 ** 20);
+  });
+});
+
+describe('token', () => {
+  test('is bound to the address of the plan', async () => {
+    const { handover, boot } = await start();
+    const { token } = boot();
+    await handover.plan(token, peer);
+    await expect(handover.plan(token, parseIpv4('10.0.0.66'))).rejects.toThrow('not of a boot of yours');
+    await expect(handover.seed(token, parseIpv4('10.0.0.66'), server)).rejects.toThrow('not of a boot of yours');
+  });
+  test('ends at the handover, when users of the node can read it', async () => {
+    const { handover, boot } = await start();
+    const { token } = boot();
+    await handover.plan(token, peer);
+    handover.event(token, peer, 'handover', '/sbin/init');
+    await expect(handover.seed(token, peer, server)).rejects.toThrow('not of a boot of yours');
+    expect(() => handover.event(token, peer, 'root', '')).toThrow('not of a boot of yours');
+  });
+  test('of an earlier boot is worth nothing', async () => {
+    const { handover, boot } = await start();
+    const { token } = boot();
+    boot();
+    await expect(handover.plan(token, peer)).rejects.toThrow('not of a boot of yours');
+  });
+  test('of a boot that failed is worth nothing, and the reason is kept', async () => {
+    const { handover, boot, sessions } = await start();
+    const { token } = boot();
+    handover.event(token, peer, 'failed', 'root: cannot\n mount');
+    expect(sessions.of(red5)).toMatchObject({ outcome: 'failed', failure: 'root: cannot  mount' });
+    await expect(handover.plan(token, peer)).rejects.toThrow('not of a boot of yours');
+  });
+});
+
+describe('seed', () => {
+  test('has the identity of the node, the same at every boot, and secrets only root can read', async () => {
+    const { handover, boot } = await start();
+    const seeds: Map<string, string>[] = [];
+    for (let count = 0; count < 2; count += 1) {
+      const { token } = boot();
+      await handover.plan(token, peer);
+      seeds.push(await filesOf(await handover.seed(token, peer, server)));
+    }
+    const [first, second] = seeds;
+    expect(first?.get('etc/hostname 644')).toBe('red5\n');
+    expect(first?.get('etc/machine-id 444')).toMatch(/^[0-9a-f]{32}\n$/);
+    expect(first?.get('etc/ssh/ssh_host_ed25519_key 600')).toContain('PRIVATE KEY');
+    expect(first?.get('root/.ssh/authorized_keys 600')).toBe('ssh-ed25519 AAAA operator\n');
+    expect(first?.get('etc/ssh/sshd_config.d/10-cardless.conf 644')).toContain('PasswordAuthentication no');
+    expect(first?.get('etc/cardless/agent.conf 600')).toMatch(/^AGENT_SERVER='http:\/\/10\.0\.0\.1:8067'\nAGENT_KEY='[\w-]{32}'\n$/);
+    for (const name of ['etc/machine-id 444', 'etc/ssh/ssh_host_ed25519_key 600']) {
+      expect(second?.get(name)).toBe(first?.get(name));
+    }
+  });
+  test('the key in it says ready, from the address of the boot alone', async () => {
+    const { handover, boot, sessions } = await start();
+    const { token } = boot();
+    await handover.plan(token, peer);
+    const files = await filesOf(await handover.seed(token, peer, server));
+    const key = /AGENT_KEY='(.*)'/.exec(files.get('etc/cardless/agent.conf 600') ?? '')?.[1] ?? '';
+    expect(() => handover.ready(key, parseIpv4('10.0.0.66'))).toThrow('not of a boot of yours');
+    expect(() => handover.ready('wrong', peer)).toThrow('not of a boot of yours');
+    handover.ready(key, peer);
+    handover.ready(key, peer);
+    expect(sessions.of(red5)).toMatchObject({ outcome: 'ready', stage: 'ready' });
+  });
+});

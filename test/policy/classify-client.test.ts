@@ -1,0 +1,78 @@
+import { describe, expect, test } from 'vitest';
+import { parseMac } from '#src/domain/mac.ts';
+import { parseSerial } from '#src/domain/serial.ts';
+import { architectureOf, classifyClient } from '#src/policy/classify-client.ts';
+import { type DhcpMessage, decodeDhcp } from '#src/protocol/dhcp/message.ts';
+import { capture } from '../support/captures.ts';
+
+const read = (name: string): DhcpMessage => decodeDhcp(capture(name));
+const withOption = (message: DhcpMessage, code: number, hex: string): DhcpMessage => ({
+  ...message,
+  options: [...message.options.filter((option) => option.code !== code), { code, data: Buffer.from(hex, 'hex') }],
+});
+const without = (message: DhcpMessage, ...codes: number[]): DhcpMessage => ({
+  ...message,
+  options: message.options.filter((option) => !codes.includes(option.code)),
+});
+const text = (value: string): string => Buffer.from(value).toString('hex');
+
+describe('captures', () => {
+  test.each([
+    ['pi3-rom-discover', { class: 'pi3-rom', mac: 'b8:27:eb:fe:3a:41' }],
+    ['pi3-bootcode-discover', { class: 'pi3-bootcode', serial: 'b66c4c16' }],
+    ['pi4-eeprom-discover', { class: 'pi4-eeprom', serial: '91cdf03d', model: 'Raspberry Pi 4B' }],
+    ['ipxe-discover', { class: 'ipxe', serial: '11111111-2222-3333-4444-555555555555', pxeArch: 0 }],
+  ])('%s', (name, want) => {
+    expect(classifyClient(read(name))).toMatchObject(want);
+  });
+});
+
+describe('variants', () => {
+  const pi4 = read('pi4-eeprom-discover');
+  const ipxe = read('ipxe-discover');
+  test.each([
+    [
+      'a Pi 4 with the fourcc in the other order',
+      withOption(pi4, 97, '00525069341431d000010902f73df0cd91'),
+      { class: 'pi4-eeprom', serial: '91cdf03d' },
+    ],
+    [
+      'a Pi 5',
+      withOption(pi4, 97, '0035695052704100000109 02f73df0cd91'.replaceAll(' ', '')),
+      { class: 'pi5-eeprom', serial: '91cdf03d', model: 'Raspberry Pi 5' },
+    ],
+    [
+      'a model that nobody knows yet',
+      withOption(pi4, 97, `0035695052${'f04f0000'}010902f73df0cd91`),
+      { class: 'pi5-eeprom', model: 'Raspberry Pi 5 family' },
+    ],
+    [
+      'DHCP_OPTION97=0: the serial four times under a Pi OUI',
+      withOption(pi4, 97, `00${'3df0cd91'.repeat(4)}`),
+      { class: 'pi3-bootcode', serial: '91cdf03d' },
+    ],
+    ['iPXE told by option 175 alone', without(ipxe, 77), { class: 'ipxe' }],
+    ['a BIOS PXE ROM', without(ipxe, 77, 175), { class: 'pxe', pxeArch: 0, model: 'PC (x86 BIOS)' }],
+    ['UEFI', withOption(without(ipxe, 77, 175), 93, '0009'), { class: 'pxe', pxeArch: 9, model: 'PC (x64 UEFI)' }],
+    ['a PC without a UUID has no serial', withOption(ipxe, 97, `00${'00'.repeat(16)}`), { class: 'ipxe', mac: '52:54:00:aa:00:01' }],
+    ['a UEFI HTTP client', withOption(without(ipxe, 77, 175), 60, text('HTTPClient:Arch:00016:UNDI:003001')), { class: 'uefi-http' }],
+    ['U-Boot', withOption(without(ipxe, 77, 175), 60, text('U-Boot.armv8')), { class: 'u-boot' }],
+    ['a phone', withOption(without(ipxe, 77, 175, 93, 94, 97), 60, text('android-dhcp-14')), { class: 'lease' }],
+    ['Linux on a Pi, which sends no option 60', without(read('pi3-bootcode-discover'), 60, 97, 93, 94), { class: 'lease' }],
+  ])('%s', (_name, message, want) => {
+    expect(classifyClient(message)).toMatchObject(want);
+  });
+  test('no serial where none was sent', () => {
+    expect(classifyClient(withOption(ipxe, 97, `00${'00'.repeat(16)}`))).not.toHaveProperty('serial');
+  });
+  test('hardware that is not Ethernet is nobody', () => {
+    expect(classifyClient({ ...ipxe, htype: 32 })).toBeUndefined();
+  });
+});
+
+test('architectures', () => {
+  expect(architectureOf({ class: 'pi3-rom' }, undefined)).toBe('arm64');
+  expect(architectureOf({ class: 'ipxe' }, parseSerial('11111111-2222-3333-4444-555555555555'))).toBe('amd64');
+  expect(architectureOf({ class: 'ipxe', pxeArch: 11 }, undefined)).toBe('arm64');
+  expect(parseMac('b827ebfe3a41')).toBe('b8:27:eb:fe:3a:41');
+});

@@ -1,0 +1,91 @@
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
+import { describe, expect, test } from 'vitest';
+import { UserError } from '#src/domain/errors.ts';
+import { parseIpv4 } from '#src/domain/ipv4.ts';
+import { listenTcp } from '#src/servers/http/listen.ts';
+import { createNodeFace } from '#src/servers/http/node-face.ts';
+
+async function start(): Promise<AsyncDisposable & { url: string; port: number; asked: string[] }> {
+  const folder = await mkdtemp(join(tmpdir(), 'cardless-'));
+  await writeFile(join(folder, 'vmlinuz'), 'the kernel');
+  const asked: string[] = [];
+  const refuse = (): never => {
+    throw new UserError('not-permitted', 'not yours');
+  };
+  const app = createNodeFace({
+    ipxeStart: () => '#!ipxe\n',
+    ipxeBoot: ({ mac }) => Promise.resolve(`#!ipxe\n# ${mac}\n`),
+    bootFile: (token, name) => {
+      asked.push(`${token} ${name}`);
+      return token === 'good' && name === 'vmlinuz' ? Promise.resolve(join(folder, name)) : refuse();
+    },
+    plan: (token) => (token === 'good' ? Promise.resolve("PLAN_NODE='red5'\n") : refuse()),
+    seed: (token) => (token === 'good' ? Promise.resolve(Buffer.from('seed')) : refuse()),
+    event: (token, _peer, name, detail) => void asked.push(`${token} ${name} ${detail}`),
+    ready: (key) => (key === 'agent' ? undefined : refuse()),
+    onFailure: (error) => {
+      throw error;
+    },
+  });
+  const listener = await listenTcp(app, parseIpv4('127.0.0.1'), 0);
+  const address = listener.server.address();
+  const port = typeof address === 'object' && address ? address.port : 0;
+  return { url: `http://127.0.0.1:${port}`, port, asked, [Symbol.asyncDispose]: () => listener[Symbol.asyncDispose]() };
+}
+
+/** fetch would tidy the path up; this sends it as it is. */
+async function rawGet(port: number, path: string): Promise<string> {
+  const socket = connect(port, '127.0.0.1');
+  socket.end(`GET ${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n`);
+  return await text(socket);
+}
+
+describe('node face', () => {
+  test('files, plan and seed for the bearer of a token', async () => {
+    await using face = await start();
+    const headers = { authorization: 'Bearer good' };
+    expect(await (await fetch(`${face.url}/boot/good/vmlinuz`)).text()).toBe('the kernel');
+    expect(await (await fetch(`${face.url}/v1/plan`, { headers })).text()).toBe("PLAN_NODE='red5'\n");
+    expect(await (await fetch(`${face.url}/v1/seed`, { headers })).text()).toBe('seed');
+    expect((await fetch(`${face.url}/v1/events/network`, { method: 'POST', headers, body: 'eth0' })).status).toBe(204);
+    expect(face.asked).toContain('good network eth0');
+  });
+  test.each(['/v1/plan', '/v1/seed'])('%s without a token, with a wrong one or a malformed one: 403', async (path) => {
+    await using face = await start();
+    for (const authorization of [undefined, 'Bearer wrong', 'Bearer ../..', 'Basic good']) {
+      const response = await fetch(face.url + path, authorization === undefined ? {} : { headers: { authorization } });
+      expect(response.status).toBe(403);
+    }
+  });
+  test.each([
+    '/boot/good/../../etc/passwd',
+    '/boot/good/..%2f..%2fetc%2fpasswd',
+    '/boot/good//etc/passwd',
+    '/boot/good/%00',
+    '/../etc/passwd',
+    '/boot/good/%',
+    '//etc/passwd',
+  ])('%s gets nothing', async (path) => {
+    await using face = await start();
+    const answer = await rawGet(face.port, path);
+    expect(answer).toMatch(/^HTTP\/1\.1 (400|403|404) /);
+    expect(answer).not.toContain('root:');
+  });
+  test('there is no admin API here', async () => {
+    await using face = await start();
+    expect((await fetch(`${face.url}/api/v1/nodes`)).status).toBe(404);
+  });
+  test('a body that is too long is refused', async () => {
+    await using face = await start();
+    const response = await fetch(`${face.url}/v1/events/network`, {
+      method: 'POST',
+      headers: { authorization: 'Bearer good' },
+      body: 'x'.repeat(10_000),
+    });
+    expect(response.status).toBe(413);
+  });
+});

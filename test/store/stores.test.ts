@@ -1,0 +1,113 @@
+import { mkdtempSync, readdirSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { parseImageDigest, parseImageName } from '#src/domain/image.ts';
+import { parseIpv4 } from '#src/domain/ipv4.ts';
+import { parseMac } from '#src/domain/mac.ts';
+import { type Node, parseNodeName } from '#src/domain/node.ts';
+import { parseSerial } from '#src/domain/serial.ts';
+import { openDatabase } from '#src/store/database.ts';
+import { LeaseStore } from '#src/store/leases.ts';
+import { NodeStore } from '#src/store/nodes.ts';
+import { SessionStore } from '#src/store/sessions.ts';
+
+const file = (): string => join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db');
+const node = (name: string, change: Partial<Node> = {}): Node => ({
+  name: parseNodeName(name),
+  serial: parseSerial('91cdf03d'),
+  macs: [parseMac('b827eb6c4c16')],
+  image: parseImageName('debian-13'),
+  overlay: 'persistent',
+  reimage: false,
+  ...change,
+});
+
+describe('database', () => {
+  test('what was written is there after it is opened again', () => {
+    const path = file();
+    const first = openDatabase(path);
+    new NodeStore(first).add([node('red5', { address: parseIpv4('10.0.0.5') })]);
+    new LeaseStore(first).keep(parseMac('b827eb6c4c16'), parseIpv4('10.0.0.5'), parseNodeName('red5'));
+    // Not closed: a crash would not close it either.
+    const second = openDatabase(path);
+    expect(new NodeStore(second).list()).toEqual([node('red5', { address: parseIpv4('10.0.0.5') })]);
+    expect(new LeaseStore(second).addressOf(parseMac('b827eb6c4c16'))).toBe('10.0.0.5');
+  });
+  test('only its owner can read it', () => {
+    const path = file();
+    openDatabase(path).exec('CREATE TABLE t (x)');
+    for (const name of readdirSync(dirname(path))) {
+      expect(statSync(join(dirname(path), name)).mode & 0o077, name).toBe(0);
+    }
+  });
+  test('a damaged file is named', () => {
+    const path = file();
+    writeFileSync(path, 'this is no database, and long enough to be looked at as one '.repeat(20));
+    expect(() => openDatabase(path)).toThrow(/state\.db cannot be opened/);
+  });
+  test('a file of a newer version is not touched', () => {
+    const path = file();
+    const database = openDatabase(path);
+    database.exec('PRAGMA user_version = 99');
+    database.close();
+    expect(() => openDatabase(path)).toThrow(/written by a newer Cardless/);
+  });
+});
+
+describe('nodes', () => {
+  const store = (): NodeStore => new NodeStore(openDatabase(file()));
+  test('are found by serial, by either byte order of a UUID, and by MAC', () => {
+    const nodes = store();
+    const uuid = parseSerial('5f0c2a4e-7d1b-4e9a-8c36-2b90d4a17e55');
+    nodes.add([node('pc1', { serial: uuid, macs: [parseMac('525400123456')] })]);
+    expect(nodes.bySerial(parseSerial('4e2a0c5f-1b7d-9a4e-8c36-2b90d4a17e55'))?.name).toBe('pc1');
+    expect(nodes.byMac(parseMac('525400123456'))?.name).toBe('pc1');
+    expect(nodes.bySerial(parseSerial('00000001'))).toBeUndefined();
+  });
+  test('several are added together or not at all', () => {
+    const nodes = store();
+    expect(() => nodes.add([node('a'), node('b', { macs: [] })])).toThrow(/"a" has that serial/);
+    expect(nodes.list()).toEqual([]);
+  });
+  test('are listed in the order people count', () => {
+    const nodes = store();
+    nodes.add(['red10', 'red2'].map((name, index) => node(name, { serial: parseSerial(`0000000${index}`), macs: [] })));
+    expect(nodes.list().map(({ name }) => name)).toEqual(['red2', 'red10']);
+  });
+  test('removing one takes its leases and sessions with it', () => {
+    const database = openDatabase(file());
+    const nodes = new NodeStore(database);
+    const leases = new LeaseStore(database);
+    nodes.add([node('red5')]);
+    leases.keep(parseMac('b827eb6c4c16'), parseIpv4('10.0.0.5'), parseNodeName('red5'));
+    nodes.remove(parseNodeName('red5'));
+    expect(leases.holderOf(parseIpv4('10.0.0.5'))).toBeUndefined();
+    expect(nodes.byMac(parseMac('b827eb6c4c16'))).toBeUndefined();
+  });
+});
+
+describe('sessions', () => {
+  test('the newest twenty of a node are kept', () => {
+    const database = openDatabase(file());
+    new NodeStore(database).add([node('red5')]);
+    const sessions = new SessionStore(database);
+    for (let at = 0; at < 25; at += 1) {
+      sessions.save({
+        id: String(at),
+        node: parseNodeName('red5'),
+        arch: 'arm64',
+        client: 'pi3-bootcode',
+        digest: parseImageDigest('a'.repeat(64)),
+        token: 't',
+        startedAt: at,
+        stage: 'dhcp',
+        outcome: 'running',
+        events: [{ at, stage: 'dhcp', what: 'dhcp' }],
+      });
+    }
+    const kept = sessions.of(parseNodeName('red5'));
+    expect(kept.map(({ id }) => id)).toEqual(Array.from({ length: 20 }, (_, index) => String(24 - index)));
+    expect(sessions.latest().map(({ id }) => id)).toEqual(['24']);
+  });
+});

@@ -1,0 +1,71 @@
+import { parseImageName } from '#src/domain/image.ts';
+import { anyAddress, type Ipv4, parseIpv4, parseSubnet } from '#src/domain/ipv4.ts';
+import { type Node, parseNodeName } from '#src/domain/node.ts';
+import type { UdpEndpoint } from '#src/net/udp-endpoint.ts';
+import type { DhcpMode } from '#src/policy/decide-dhcp.ts';
+import { type DhcpReport, DhcpServer } from '#src/servers/dhcp/dhcp-server.ts';
+import { type FileAnswer, type TftpReport, TftpServer } from '#src/servers/tftp/tftp-server.ts';
+import type { MemoryNetwork } from './memory-network.ts';
+
+export const serverAddress: Ipv4 = parseIpv4('10.77.0.1');
+const red5: Node = { name: parseNodeName('red5'), macs: [], image: parseImageName('debian-13'), overlay: 'persistent', reimage: false };
+export const boardAddress: Ipv4 = parseIpv4('10.77.0.20');
+
+export interface TestTftp {
+  readonly server: TftpServer;
+  readonly reports: TftpReport[];
+  readonly bad: string[];
+  readonly endpoint: UdpEndpoint;
+}
+
+export function startTftp(
+  network: MemoryNetwork,
+  read: (filename: string) => FileAnswer,
+  limits = { maxTransfers: 64, maxTransfersPerClient: 8 },
+): TestTftp {
+  const reports: TftpReport[] = [];
+  const bad: string[] = [];
+  const server = new TftpServer({
+    clock: network.clock,
+    read: (filename) => Promise.resolve(read(filename)),
+    openEndpoint: (onMessage) => network.open(serverAddress, 0, onMessage),
+    report: (report) => reports.push(report),
+    onBadPacket: (reason) => bad.push(reason),
+    onFailure: (error) => {
+      throw error;
+    },
+    ...limits,
+  });
+  const endpoint: UdpEndpoint = network.open(serverAddress, 69, (data, peer) => server.receive(data, peer, endpoint.send));
+  return { server, reports, bad, endpoint };
+}
+
+export interface TestDhcp {
+  readonly reports: DhcpReport[];
+  readonly bad: string[];
+}
+
+/** A server with one node, which every client is. */
+export function startDhcp(network: MemoryNetwork, mode: DhcpMode, isKnown = true): TestDhcp {
+  const reports: DhcpReport[] = [];
+  const bad: string[] = [];
+  const server = new DhcpServer({
+    clock: network.clock,
+    facts: {
+      mode,
+      server: serverAddress,
+      subnet: parseSubnet('10.77.0.0/24'),
+      dns: [],
+      leaseSeconds: 3600,
+      ipxeUrl: 'http://10.77.0.1:8067/ipxe/start',
+    },
+    findNode: () => (isKnown ? red5 : undefined),
+    reserveAddress: () => boardAddress,
+    report: (report) => reports.push(report),
+    onBadPacket: (reason) => bad.push(reason),
+  });
+  const endpoint: UdpEndpoint = network.open(serverAddress, 67, (data, peer) => server.receive(data, peer.port, endpoint.send));
+  return { reports, bad };
+}
+
+export { anyAddress };
