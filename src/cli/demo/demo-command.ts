@@ -206,7 +206,9 @@ async function proveAll({ context, server, machines }: Stage, booted: NodeResult
     }
     return result;
   } catch (error) {
-    return { ...result, error: failureOf(error) };
+    const failure = failureOf(error);
+    context.note(`${booted.name}: ${failure}`);
+    return { ...result, error: failure };
   }
 }
 

@@ -1,9 +1,10 @@
 /** The real server, in the lab, as a process of its own. */
 import { appendFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { z } from 'zod';
 import { findPlaces, type Places, projectRoot } from '../../config/places.ts';
-import { UserError } from '../../domain/errors.ts';
+import { messageOf, UserError } from '../../domain/errors.ts';
 import { run } from '../../process/run.ts';
 import { type Child, startChild } from '../../process/supervise.ts';
 import { type Lab, labBridge } from '../../sim/lab.ts';
@@ -12,6 +13,12 @@ import { NodeView } from '../node-commands.ts';
 
 /** nbd-server's own grace is part of it. */
 const stopGraceMs = 20_000;
+/** A guest that is short of processor time may need this long to answer a connection. */
+const connectSeconds = 60;
+const sshAttempts = 3;
+const sshRetryMs = 2000;
+/** What ssh itself exits with; a command's own code is another. */
+const sshFailed = 'exit code 255';
 
 export interface DemoServerOptions {
   readonly lab: Lab;
@@ -70,8 +77,25 @@ export class DemoServer implements AsyncDisposable {
     return node;
   }
 
-  /** A shell command on a node, as root, with the operator's key and the host key that the server keeps for the node. */
+  /**
+   * A shell command on a node, as root, with the operator's key and the host key that the server keeps for the node.
+   * Tried again where the connection fails, so the command must be one that may run twice.
+   */
   async ssh(name: string, command: string, signal: AbortSignal): Promise<string> {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await this.sshOnce(name, command, signal);
+      } catch (error) {
+        if (attempt === sshAttempts || !messageOf(error).includes(sshFailed)) {
+          throw error;
+        }
+        await appendFile(this.logFile, `ssh to ${name}, attempt ${attempt}: ${messageOf(error)}\n`);
+        await sleep(sshRetryMs, undefined, { signal });
+      }
+    }
+  }
+
+  async sshOnce(name: string, command: string, signal: AbortSignal): Promise<string> {
     const node = await this.node(name);
     if (node.address === undefined || node.hostKey === undefined) {
       throw new UserError('unavailable', `${name} has no address or host key yet`);
@@ -82,8 +106,9 @@ export class DemoServer implements AsyncDisposable {
       'BatchMode=yes',
       'StrictHostKeyChecking=yes',
       `UserKnownHostsFile=${knownHosts}`,
-      'ConnectTimeout=20',
-      'ServerAliveInterval=10',
+      `ConnectTimeout=${connectSeconds}`,
+      'ServerAliveInterval=15',
+      'ServerAliveCountMax=8',
     ];
     const args = ['-i', this.keyFile, ...options.flatMap((option) => ['-o', option]), `root@${node.address}`, command];
     return await run(...this.#options.lab.inside('ssh', args), { signal });

@@ -67,7 +67,7 @@ async function reboot({ server, name, machine, signal, note }: ProofContext): Pr
   const before = await server.node(name);
   note(`${name}: rebooting`);
   // The connection may go down before the command has ended.
-  await server.ssh(name, 'systemctl reboot', signal).catch(() => '');
+  await server.sshOnce(name, 'systemctl reboot', signal).catch(() => '');
   await waitReady({ server, name, after: before.boot?.id, timeoutMs: bootTimeoutMs, consoleFile: machine.consoleFile, signal });
 }
 
