@@ -10,27 +10,21 @@ import {
   MessageType,
   messageTypeOf,
   Op,
-  optionOf,
   paddingFor,
   withBroadcast,
 } from '../protocol/dhcp/message.ts';
 import { OptionCode } from '../protocol/dhcp/option-code.ts';
-import { raspberryPiMenu, useBootFileName } from '../protocol/dhcp/pxe-vendor.ts';
-import { type Client, isPi } from './classify-client.ts';
-import { pxeArchitectures } from './client-tables.ts';
+import { type BootInformation, type BootOffer, bootInformation, noBoot, option } from './boot-information.ts';
+import type { Client } from './classify-client.ts';
 
 export type DhcpMode = 'full' | 'proxy' | 'off';
 
-export interface DhcpFacts {
+export interface DhcpFacts extends BootOffer {
   readonly mode: DhcpMode;
-  /** Our address on the interface that heard the request: option 54, TFTP server, source of the reply. */
-  readonly server: Ipv4;
   readonly subnet: Subnet;
   readonly router?: Ipv4;
   readonly dns: readonly Ipv4[];
   readonly leaseSeconds: number;
-  /** Where iPXE continues. */
-  readonly ipxeUrl: string;
   /** Set when this machine is one of our nodes. */
   readonly node?: { readonly name: string };
   /** Mode full: the address kept for this MAC. It is stored before this is called. */
@@ -110,41 +104,6 @@ function decideFull(request: DhcpMessage, facts: DhcpFacts, boot: BootInformatio
   return { kind: 'ack', reply: leaseReply(request, facts, MessageType.Ack, address, boot) };
 }
 
-interface BootInformation {
-  readonly siaddr: Ipv4;
-  readonly file: string;
-  readonly options: readonly DhcpOption[];
-}
-
-const noBoot: BootInformation = { siaddr: anyAddress, file: '', options: [] };
-
-/** What this firmware needs to go on; undefined when we have nothing for it. */
-function bootInformation(request: DhcpMessage, client: Client, facts: DhcpFacts): BootInformation | undefined {
-  const pxe = [option(OptionCode.VendorClassIdentifier, 'PXEClient'), ...echo(request, OptionCode.ClientMachineIdentifier)];
-  if (isPi(client)) {
-    // Option 66 as text and 43 name the same server; which of them a firmware heeds differs by model and build.
-    // Option 67 is left out: Pis take TFTP for a file system and ignore it.
-    const options = [...pxe, option(OptionCode.VendorSpecific, raspberryPiMenu()), option(OptionCode.TftpServerName, facts.server)];
-    return { siaddr: facts.server, file: '', options };
-  }
-  switch (client.class) {
-    case 'ipxe':
-      return { siaddr: facts.server, file: facts.ipxeUrl, options: [...pxe, option(OptionCode.BootfileName, facts.ipxeUrl)] };
-    case 'pxe': {
-      const bootFile = pxeArchitectures.get(client.pxeArch ?? 0)?.bootFile;
-      if (bootFile === undefined) {
-        return undefined;
-      }
-      const options = [...pxe, option(OptionCode.VendorSpecific, useBootFileName()), option(OptionCode.BootfileName, bootFile)];
-      return { siaddr: facts.server, file: bootFile, options };
-    }
-    case 'lease':
-      return noBoot;
-    default:
-      return undefined;
-  }
-}
-
 function leaseReply(request: DhcpMessage, facts: DhcpFacts, type: number, address: Ipv4, boot: BootInformation): DhcpMessage {
   const seconds = facts.leaseSeconds;
   const options = [
@@ -187,15 +146,6 @@ function reply(request: DhcpMessage, facts: DhcpFacts, yiaddr: Ipv4, boot: BootI
 
 function serverIdentifier(facts: DhcpFacts): DhcpOption {
   return option(OptionCode.ServerIdentifier, ipv4Bytes(facts.server));
-}
-
-function option(code: number, data: Buffer | string | readonly number[]): DhcpOption {
-  return { code, data: typeof data === 'string' ? Buffer.from(data, 'latin1') : Buffer.from(data) };
-}
-
-function echo(request: DhcpMessage, code: number): DhcpOption[] {
-  const data = optionOf(request, code);
-  return data ? [{ code, data }] : [];
 }
 
 function uint32(value: number): Buffer {
