@@ -149,8 +149,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         finder,
         clock,
         log,
-        leaseSeconds: settings.leaseSeconds,
-        httpPort: settings.httpPort,
+        settings,
         report: (report) => boot.onDhcp(report, face),
         onBadPacket: () => {
           counters.badDhcp += 1;

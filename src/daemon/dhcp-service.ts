@@ -1,17 +1,17 @@
-/** DHCP on one interface: its addresses, its socket, its server. */
-import type { InterfaceSettings } from '../config/schema.ts';
+/** DHCP on one interface: its addresses, its sockets, its server. */
+import type { InterfaceSettings, RelayedSettings, Settings } from '../config/schema.ts';
 import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
-import { type AddressRange, anyAddress, contains, type Ipv4, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../domain/ipv4.ts';
-import type { Node } from '../domain/node.ts';
+import { type AddressRange, anyAddress, contains, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../domain/ipv4.ts';
 import type { Logger } from '../log/logger.ts';
+import { askWhoHas } from '../net/arp-probe.ts';
 import type { InterfaceFacts } from '../net/interfaces.ts';
 import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
-import { allocateAddress } from '../policy/allocate-address.ts';
-import type { Client } from '../policy/classify-client.ts';
+import type { Scope } from '../policy/dhcp-scope.ts';
 import { type DhcpReport, DhcpServer } from '../servers/dhcp/dhcp-server.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
+import { AddressBook } from './address-book.ts';
 import type { NodeFinder } from './node-finder.ts';
 import { orNamePortOwner } from './open-port.ts';
 
@@ -23,77 +23,80 @@ export interface DhcpServiceOptions {
   readonly finder: NodeFinder;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly leaseSeconds: number;
-  readonly httpPort: number;
+  readonly settings: Pick<Settings, 'leaseSeconds' | 'httpPort' | 'romSchedule'>;
   readonly report: (report: DhcpReport) => void;
   readonly onBadPacket: () => void;
 }
 
-/** @throws UserError when the settings contradict the interface or the port is taken */
-export async function startDhcp(options: DhcpServiceOptions): Promise<AsyncDisposable> {
-  const { wanted, facts, finder, clock, log } = options;
-  const subnet = checkedSubnet(wanted, facts);
-  const pool = wanted.pool ?? defaultPool(subnet);
+export interface DhcpService extends AsyncDisposable {
+  readonly status: () => object;
+}
+
+/** @throws UserError when the settings contradict the interface or a port is taken */
+export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpService> {
+  const { wanted, facts, nodes, leases, finder, clock, log, settings } = options;
+  const scopes = scopesOf(wanted, facts);
   await using stack = new AsyncDisposableStack();
+  const addresses = new AddressBook({
+    scopes,
+    own: facts.address,
+    nodes,
+    leases,
+    clock,
+    log,
+    whoHas: (address) => askWhoHas({ interfaceName: facts.name, address }),
+  });
   const server = new DhcpServer({
     facts: {
       mode: wanted.mode,
       server: facts.address,
-      subnet,
+      subnet: scopes[0].subnet,
       dns: wanted.dns,
-      leaseSeconds: options.leaseSeconds,
-      ipxeUrl: `http://${facts.address}:${options.httpPort}/ipxe/start`,
+      leaseSeconds: settings.leaseSeconds,
+      ipxeUrl: `http://${facts.address}:${settings.httpPort}/ipxe/start`,
       ...(wanted.router ? { router: wanted.router } : {}),
     },
+    romSchedule: settings.romSchedule,
     clock,
     findNode: (client) => finder.find(client),
-    reserveAddress: (client, node) => reserveAddress(client, node, { subnet, pool, own: facts.address }, options),
+    addresses,
     report: options.report,
     onBadPacket: (reason) => {
       options.onBadPacket();
       log.debug({ reason, interface: facts.name }, 'bad dhcp packet');
     },
+    onFailure: (error) => log.error({ err: error, interface: facts.name }, 'dhcp reply could not be made'),
   });
   stack.defer(() => server.close());
-  const endpoint: UdpEndpoint = await orNamePortOwner('udp', 67, facts.address, async () =>
-    openUdpEndpoint({
-      interfaceName: facts.name,
-      address: anyAddress,
-      port: 67,
-      onMessage: (data, peer) => server.receive(data, peer.port, endpoint.send),
-      onError: (error) => log.warn({ reason: error.message }, 'dhcp socket'),
-    }),
-  );
-  stack.use(endpoint);
-  return stack.move();
-}
-
-function reserveAddress(
-  client: Client,
-  node: Node,
-  { subnet, pool, own }: { subnet: Subnet; pool: AddressRange; own: Ipv4 },
-  { nodes, leases }: DhcpServiceOptions,
-): Ipv4 | undefined {
-  const registered = new Map(nodes.list().flatMap((other: Node) => (other.address ? [[other.address, other.name] as const] : [])));
-  const address = allocateAddress({
-    mac: client.mac,
-    pool,
-    ...(node.address && contains(subnet, node.address) ? { wanted: node.address } : {}),
-    ...held(leases.addressOf(client.mac)),
-    isTaken: (candidate) => {
-      const holder = leases.holderOf(candidate);
-      const owner = registered.get(candidate);
-      return candidate === own || (holder !== undefined && holder !== client.mac) || (owner !== undefined && owner !== node.name);
-    },
-  });
-  if (address !== undefined) {
-    leases.keep(client.mac, address, node.name);
+  for (const port of [67, 4011] as const) {
+    const endpoint: UdpEndpoint = await orNamePortOwner('udp', port, facts.address, async () =>
+      openUdpEndpoint({
+        interfaceName: facts.name,
+        address: anyAddress,
+        port,
+        onMessage: (data, peer) => server.receive(data, peer, endpoint.send, port),
+        onError: (error) => log.warn({ reason: error.message, port }, 'dhcp socket'),
+      }),
+    );
+    stack.use(endpoint);
   }
-  return address;
+  const owned = stack.move();
+  return {
+    status: () => ({ setAside: addresses.setAside() }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }
 
-function held(address: Ipv4 | undefined): { held?: Ipv4 } {
-  return address === undefined ? {} : { held: address };
+function scopesOf(wanted: InterfaceSettings, facts: InterfaceFacts): readonly [Scope, ...Scope[]] {
+  const own = scopeOf({ ...wanted, subnet: checkedSubnet(wanted, facts) });
+  return [own, ...wanted.relayed.map(scopeOf)];
+}
+
+function scopeOf({ subnet, pool, router, dns }: RelayedSettings): Scope {
+  if (pool && !(contains(subnet, pool.first) && contains(subnet, pool.last))) {
+    throw new UserError('bad-input', `The pool ${pool.first}-${pool.last} is not in ${subnet.network}/${subnet.prefix}`);
+  }
+  return { subnet, pool: pool ?? defaultPool(subnet), dns, ...(router ? { router } : {}) };
 }
 
 /** In mode full we own the subnet, so our own address must be in it. @throws UserError bad-input */
@@ -103,10 +106,6 @@ function checkedSubnet(wanted: InterfaceSettings, facts: InterfaceFacts): Subnet
     throw new UserError('bad-input', `${facts.name} has the address ${facts.address}, which is not in ${subnet.network}/${subnet.prefix}`, {
       hint: `Give the interface an address of that subnet, or serve ${facts.subnet.network}/${facts.subnet.prefix}`,
     });
-  }
-  const pool = wanted.pool;
-  if (pool && !(contains(subnet, pool.first) && contains(subnet, pool.last))) {
-    throw new UserError('bad-input', `The pool ${pool.first}-${pool.last} is not in ${subnet.network}/${subnet.prefix}`);
   }
   return subnet;
 }
