@@ -15,6 +15,9 @@ import { AddressBook } from './address-book.ts';
 import type { NodeFinder } from './node-finder.ts';
 import { orNamePortOwner } from './open-port.ts';
 
+/** A few thousand requests: a rack that is switched on, while a commit keeps us from reading. */
+const receiveBufferBytes = 4 * 2 ** 20;
+
 export interface DhcpServiceOptions {
   readonly wanted: InterfaceSettings;
   readonly facts: InterfaceFacts;
@@ -74,6 +77,7 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
         interfaceName: facts.name,
         address: anyAddress,
         port,
+        receiveBufferBytes,
         onMessage: (data, peer) => server.receive(data, peer, endpoint.send, port),
         onError: (error) => log.warn({ reason: error.message, port }, 'dhcp socket'),
       }),

@@ -39,7 +39,7 @@ export function ipv4FromBytes(bytes: Buffer): Ipv4 {
 }
 
 export function ipv4Bytes(address: Ipv4): Buffer {
-  const bytes = Buffer.alloc(4);
+  const bytes = Buffer.allocUnsafe(4);
   bytes.writeUInt32BE(ipv4ToNumber(address));
   return bytes;
 }
@@ -84,7 +84,8 @@ export function broadcastOf(subnet: Subnet): Ipv4 {
 }
 
 export function contains(subnet: Subnet, address: Ipv4): boolean {
-  return subnetOf(address, subnet.prefix).network === subnet.network;
+  const size = 2 ** (32 - subnet.prefix);
+  return Math.floor(ipv4ToNumber(address) / size) === Math.floor(ipv4ToNumber(subnet.network) / size);
 }
 
 /** First and last address that may be given out, both included. */

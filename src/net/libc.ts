@@ -25,6 +25,7 @@ const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_BROADCAST = 6;
 const SO_BINDTODEVICE = 25;
+const SO_RCVBUFFORCE = 33;
 const LOCK_EX_NB = 2 | 4;
 
 /** A system call's failure with its errno name, in the form of Node's own system errors. */
@@ -57,6 +58,13 @@ export function openUdpDescriptor(interfaceName: string, address: Ipv4, port: nu
     closeSync(fd);
     throw error;
   }
+}
+
+/** Beyond the system's limit, where we may; else nothing happens: a small buffer still works. */
+export function forceReceiveBuffer(fd: number, bytes: number): void {
+  const value = Buffer.alloc(4);
+  value.writeInt32LE(bytes);
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, value, value.length);
 }
 
 export type EtherType = typeof ETH_P_IP | typeof ETH_P_ARP;

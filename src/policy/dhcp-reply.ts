@@ -14,23 +14,19 @@ export interface ReplyFacts {
   readonly node?: { readonly name: string };
 }
 
-const noName = Buffer.alloc(64);
+const typeOptions = Object.values(MessageType).map((type) => option(OptionCode.MessageType, [type]));
+const noName = Buffer.alloc(0);
 const noFile = Buffer.alloc(0);
 
 /** OFFER or ACK with an address. */
 export function leaseReply(request: DhcpMessage, facts: ReplyFacts, type: number, address: Ipv4, boot: BootInformation): DhcpMessage {
-  const seconds = facts.leaseSeconds;
-  const times = [
-    option(OptionCode.IpAddressLeaseTime, uint32(seconds)),
-    option(OptionCode.RenewalTime, uint32(Math.floor(seconds / 2))),
-    option(OptionCode.RebindingTime, uint32(Math.floor((seconds * 7) / 8))),
-  ];
-  return reply(request, facts, type, address, boot, [...times, ...hostOptions(facts)]);
+  const { times, link } = linkOptions(facts);
+  return reply(request, facts, type, address, boot, [...times, ...link, ...nameOption(facts)]);
 }
 
 /** RFC 2131 section 4.3.5: the answer to an INFORM has neither an address nor lease times. */
 export function informReply(request: DhcpMessage, facts: ReplyFacts, boot: BootInformation): DhcpMessage {
-  return reply(request, facts, MessageType.Ack, anyAddress, boot, hostOptions(facts));
+  return reply(request, facts, MessageType.Ack, anyAddress, boot, [...linkOptions(facts).link, ...nameOption(facts)]);
 }
 
 /** What a proxy says: where to boot from, nothing about addresses. */
@@ -46,16 +42,44 @@ export function nakReply(request: DhcpMessage, facts: ReplyFacts): DhcpMessage {
   return { ...nak, flags: request.giaddr === anyAddress ? nak.flags : withBroadcast(nak.flags) };
 }
 
-function hostOptions(facts: ReplyFacts): DhcpOption[] {
-  const { subnet, router, dns, node } = facts;
-  return [
-    ...(subnet
-      ? [option(OptionCode.SubnetMask, ipv4Bytes(netmask(subnet))), option(OptionCode.BroadcastAddress, ipv4Bytes(broadcastOf(subnet)))]
-      : []),
-    ...(router ? [option(OptionCode.Router, ipv4Bytes(router))] : []),
-    ...(dns.length > 0 ? [option(OptionCode.DomainNameServer, Buffer.concat(dns.map(ipv4Bytes)))] : []),
-    ...(node ? [option(OptionCode.HostName, node.name)] : []),
-  ];
+interface LinkOptions {
+  readonly of: ReplyFacts;
+  readonly times: readonly DhcpOption[];
+  readonly link: readonly DhcpOption[];
+}
+
+/** The options that every client of a subnet gets alike; made once, for they are most of the work of a reply. */
+const madeFor = new WeakMap<object, LinkOptions>();
+
+function linkOptions(facts: ReplyFacts): LinkOptions {
+  const { subnet, router, dns, leaseSeconds } = facts;
+  const known = subnet && madeFor.get(subnet);
+  if (known && known.of.router === router && known.of.dns === dns && known.of.leaseSeconds === leaseSeconds) {
+    return known;
+  }
+  const made: LinkOptions = {
+    of: facts,
+    times: [
+      option(OptionCode.IpAddressLeaseTime, uint32(leaseSeconds)),
+      option(OptionCode.RenewalTime, uint32(Math.floor(leaseSeconds / 2))),
+      option(OptionCode.RebindingTime, uint32(Math.floor((leaseSeconds * 7) / 8))),
+    ],
+    link: [
+      ...(subnet
+        ? [option(OptionCode.SubnetMask, ipv4Bytes(netmask(subnet))), option(OptionCode.BroadcastAddress, ipv4Bytes(broadcastOf(subnet)))]
+        : []),
+      ...(router ? [option(OptionCode.Router, ipv4Bytes(router))] : []),
+      ...(dns.length > 0 ? [option(OptionCode.DomainNameServer, Buffer.concat(dns.map(ipv4Bytes)))] : []),
+    ],
+  };
+  if (subnet) {
+    madeFor.set(subnet, made);
+  }
+  return made;
+}
+
+function nameOption({ node }: ReplyFacts): DhcpOption[] {
+  return node ? [option(OptionCode.HostName, node.name)] : [];
 }
 
 function reply(
@@ -67,7 +91,7 @@ function reply(
   middle: readonly DhcpOption[],
 ): DhcpMessage {
   const options = [
-    option(OptionCode.MessageType, [type]),
+    typeOption(type),
     option(OptionCode.ServerIdentifier, ipv4Bytes(facts.server)),
     ...middle,
     ...boot.options,
@@ -98,13 +122,17 @@ function reply(
   return fitMessage(message, maxMessageBytes(optionOf(request, OptionCode.MaxMessageSize)));
 }
 
+function typeOption(type: number): DhcpOption {
+  return typeOptions[type - 1] ?? option(OptionCode.MessageType, [type]);
+}
+
 function echo(request: DhcpMessage, code: number): DhcpOption[] {
   const data = optionOf(request, code);
   return data ? [{ code, data }] : [];
 }
 
 function uint32(value: number): Buffer {
-  const bytes = Buffer.alloc(4);
+  const bytes = Buffer.allocUnsafe(4);
   bytes.writeUInt32BE(value);
   return bytes;
 }

@@ -12,7 +12,7 @@
  *  240  options: code, length, data ... 255, then padding
  */
 import { DecodeError } from '../../domain/errors.ts';
-import { type Ipv4, ipv4FromBytes, ipv4ToNumber } from '../../domain/ipv4.ts';
+import { type Ipv4, ipv4FromBytes, ipv4FromNumber, ipv4ToNumber } from '../../domain/ipv4.ts';
 import { type Mac, macFromBytes } from '../../domain/mac.ts';
 import { Reader } from '../bytes/reader.ts';
 import { OptionCode } from './option-code.ts';
@@ -22,6 +22,7 @@ const broadcastFlag = 0x8000;
 /** BOOTP clients (RFC 1542 section 2.1) and some boot ROMs drop shorter messages. */
 const minMessageBytes = 300;
 const maxOptionBytes = 255;
+const zeros = Buffer.alloc(minMessageBytes);
 
 export const Op = { BootRequest: 1, BootReply: 2 } as const;
 
@@ -76,10 +77,10 @@ export function decodeDhcp(bytes: Buffer): DhcpMessage {
     xid: reader.u32('xid'),
     secs: reader.u16('secs'),
     flags: reader.u16('flags'),
-    ciaddr: ipv4FromBytes(reader.take(4, 'ciaddr')),
-    yiaddr: ipv4FromBytes(reader.take(4, 'yiaddr')),
-    siaddr: ipv4FromBytes(reader.take(4, 'siaddr')),
-    giaddr: ipv4FromBytes(reader.take(4, 'giaddr')),
+    ciaddr: ipv4FromNumber(reader.u32('ciaddr')),
+    yiaddr: ipv4FromNumber(reader.u32('yiaddr')),
+    siaddr: ipv4FromNumber(reader.u32('siaddr')),
+    giaddr: ipv4FromNumber(reader.u32('giaddr')),
     chaddr: reader.take(16, 'chaddr'),
     sname: reader.take(64, 'sname'),
     file: reader.take(128, 'file'),
@@ -113,7 +114,7 @@ function readOptions(reader: Reader): DhcpOption[] {
  */
 export function encodeDhcp(message: DhcpMessage): Buffer {
   const options = 241 + optionBytes(message.options);
-  const bytes = Buffer.alloc(options + message.padding.length);
+  const bytes = Buffer.allocUnsafe(options + message.padding.length).fill(0);
   bytes[0] = message.op;
   bytes[1] = message.htype;
   bytes[2] = message.hlen;
@@ -227,7 +228,7 @@ export function clientMac(message: DhcpMessage): Mac | undefined {
 /** Zeros after the end option that bring a reply to the 300 bytes that BOOTP clients expect. */
 export function paddingFor(options: readonly DhcpOption[]): Buffer {
   const used = 240 + optionBytes(options) + 1;
-  return Buffer.alloc(Math.max(0, minMessageBytes - used));
+  return zeros.subarray(0, Math.max(0, minMessageBytes - used));
 }
 
 export function withBroadcast(flags: number): number {
