@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { type Places, projectRoot } from '../config/places.ts';
 import type { InterfaceSettings, Settings } from '../config/schema.ts';
 import { systemCode, UserError } from '../domain/errors.ts';
+import type { Image } from '../domain/image.ts';
 import { type AddressRange, anyAddress, contains, type Ipv4, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../domain/ipv4.ts';
 import type { Node } from '../domain/node.ts';
 import { ImageCatalog } from '../images/catalog.ts';
@@ -26,6 +27,8 @@ import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
 import { SessionStore } from '../store/sessions.ts';
 import { createAdminService } from './admin-service.ts';
+import { loadBootKey } from './boot-key.ts';
+import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
 import { Exports } from './exports.ts';
@@ -34,6 +37,7 @@ import { HostKeys } from './identity.ts';
 import { Jobs } from './jobs.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
+import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { lockState } from './state-lock.ts';
 import { systemClock } from './system-clock.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
@@ -75,14 +79,23 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const cache = new FileCache(fileCacheBytes);
   const assetDirectories: Record<string, string> = JSON.parse(await readFile(join(projectRoot, 'boot-assets/ipxe.json'), 'utf8'));
   const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours });
+  const imagePath = (image: Image, file: string): string => images.pathOf(image.digest, file);
+  const bootKey = settings.bootKey === undefined ? undefined : await loadBootKey(settings.bootKey);
+  const ramdisks = new BootRamdisks({ directory: join(places.work, 'boot-ramdisk'), pathOf: imagePath, key: bootKey });
   const boot = new BootService({
     nodes,
     finder,
     sessions,
     unclaimed,
     images,
-    fileSources: [perNodeText, imageFiles((image, file) => images.pathOf(image.digest, file), cache), bootAssets(assetDirectories, cache)],
+    fileSources: [
+      perNodeText,
+      ramdiskSource({ ramdisks, sessions, log }, cache),
+      imageFiles(imagePath, cache),
+      bootAssets(assetDirectories, cache),
+    ],
     httpPort: settings.httpPort,
+    bootRamdisk: settings.bootRamdisk,
     clock,
     log,
   });
@@ -253,6 +266,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer) => handover.ready(key, peer),
+      piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });
   }

@@ -40,5 +40,5 @@ export function laterStage(a: BootStage, b: BootStage): BootStage {
 
 /** What fetching a file says about the boot. */
 export function stageOfFile(path: string): BootStage {
-  return /^(kernel|initramfs|vmlinuz|cmdline\.txt)/.test(path) ? 'kernel' : 'firmware';
+  return /^(kernel|initramfs|vmlinuz|cmdline\.txt|boot\.img)/.test(path) ? 'kernel' : 'firmware';
 }

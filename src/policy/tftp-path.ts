@@ -36,6 +36,7 @@ export function readTftpPath(filename: string): TftpPath {
 
 const missingByDesign = [
   /^bootsig\.bin$/,
+  /^boot\.sig$/,
   /^autoboot\.txt$/,
   /^recovery.*\.(elf|img)$/,
   /^recover4\.elf$/,
