@@ -35,6 +35,7 @@ import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
 import { Jobs } from './jobs.ts';
+import { startNetconsole } from './netconsole-service.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
@@ -160,6 +161,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     const face: Face = { name: facts.name, address: facts.address };
     await startDhcp(wanted, facts, face);
     await startTftp(facts, face);
+    stack.defer(startNetconsole({ interfaceName: facts.name, port: settings.netconsolePort, nodes, sessions, clock, log }));
     await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
       stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),
     );
