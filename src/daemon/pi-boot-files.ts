@@ -1,5 +1,5 @@
 /** boot.img and boot.sig for Raspberry Pis, by TFTP (`boot_ramdisk=1`) and by HTTP (BOOT_ORDER 7). */
-import { UserError } from '../domain/errors.ts';
+import { messageOf, UserError } from '../domain/errors.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Logger } from '../log/logger.ts';
 import { stageOfFile } from '../policy/boot-progress.ts';
@@ -39,7 +39,10 @@ export function piHttpBoot(options: PiBootFilesOptions & { readonly boot: BootSe
         throw refusal(lookup.kind === 'refused' ? lookup.reason : undefined, peer);
       }
       const node = lookup.node.name;
-      const file = await ramdisks.find(name, lookup.boot);
+      const file = await ramdisks.find(name, lookup.boot).catch((error: unknown) => {
+        log.error({ node, reason: messageOf(error) }, 'boot.img could not be made');
+        throw new UserError('unavailable', `${name} could not be made`, { cause: error });
+      });
       if (file === undefined) {
         const reason = name === 'boot.sig' && !ramdisks.isSigned ? 'the setting bootKey is missing' : 'no boot under way, or no image';
         log.warn({ node, peer, file: name, reason }, 'boot file not served');
