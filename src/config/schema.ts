@@ -30,8 +30,8 @@ export const Settings = z.strictObject({
   bootRamdisk: z.boolean().default(false),
   /** RSA 2048, PEM: signs boot.img for Pis that boot by HTTP. */
   bootKey: z.string().min(1).optional(),
-  /** Where Pi bootloaders send their log (NETCONSOLE). */
-  netconsolePort: z.int().min(1).max(65_535).default(6666),
+  /** Where Pi bootloaders send their log (NETCONSOLE); 0 hears none, and keeps interfaces out of promiscuous mode. */
+  netconsolePort: z.int().min(0).max(65_535).default(6666),
   authorizedKeys: z.array(z.string().regex(/^(ssh-|ecdsa-|sk-)\S+ \S+/, 'is not an OpenSSH public key')).default([]),
 });
 export type Settings = z.infer<typeof Settings>;

@@ -16,8 +16,11 @@ export interface NetconsoleOptions {
   readonly log: Logger;
 }
 
-/** Boots do not depend on it, so that it cannot be heard is no reason not to serve. The result stops it. */
+/** Boots do not depend on it, so that it cannot be heard is no reason not to serve. The result stops it. Port 0: off. */
 export function startNetconsole({ interfaceName, port, nodes, sessions, clock, log }: NetconsoleOptions): () => void {
+  if (port === 0) {
+    return () => {};
+  }
   const server = new NetconsoleServer({
     clock,
     onLine: ({ mac, address }, line) => {

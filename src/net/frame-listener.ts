@@ -23,7 +23,8 @@ export interface FrameListenerOptions {
 
 /**
  * Hears UDP to a port on an interface together with the MAC of its sender, also from addresses that the kernel would
- * not take packets from (reverse path filter, RFC 3704). The port stays free, and what else holds it is not disturbed.
+ * not take packets from (reverse path filter, RFC 3704), and whatever MAC they are sent to: that of a Pi bootloader's log
+ * is 00:00:00:00:00:00, also when NETCONSOLE names another (raspberrypi/firmware#1745). The port stays free, and what else holds it is not disturbed.
  * Node cannot watch such a descriptor, so it is asked now and then; the kernel filters. The result stops it.
  * @throws SystemError, for example EPERM
  */

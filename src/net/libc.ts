@@ -29,6 +29,9 @@ const SOL_SOCKET = 1;
 const SO_BROADCAST = 6;
 const SO_BINDTODEVICE = 25;
 const SO_ATTACH_FILTER = 26;
+const SOL_PACKET = 263;
+const PACKET_ADD_MEMBERSHIP = 1;
+const PACKET_MR_PROMISC = 1;
 const LOCK_EX_NB = 2 | 4;
 
 /** A system call's failure with its errno name, in the form of Node's own system errors. */
@@ -92,13 +95,21 @@ export function receivePacket(fd: number, buffer: Buffer): Buffer | undefined {
   throw new SystemError('recv', koffi.errno());
 }
 
-/** Hears the UDP packets to one port that reach an interface; the kernel leaves all others out. @throws SystemError */
+/**
+ * Hears the UDP packets to one port that reach an interface, whatever MAC they are sent to (promiscuous mode, for as long
+ * as the descriptor is open); the kernel leaves all others out. @throws SystemError
+ */
 export function openUdpFrameDescriptor(interfaceIndex: number, port: number): number {
   const fd = openPacketDescriptor(interfaceIndex);
   try {
     const program = udpPortFilter(port);
     const value = { len: program.length / 8, filter: program };
     checked('setsockopt SO_ATTACH_FILTER', setFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, value, koffi.sizeof(socketFilter)));
+    // struct packet_mreq
+    const membership = Buffer.alloc(16);
+    membership.writeInt32LE(interfaceIndex, 0);
+    membership.writeUInt16LE(PACKET_MR_PROMISC, 4);
+    checked('setsockopt PACKET_ADD_MEMBERSHIP', setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership, membership.length));
     return fd;
   } catch (error) {
     closeSync(fd);

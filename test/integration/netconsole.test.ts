@@ -1,6 +1,8 @@
+import { mkdtemp, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { Mac } from '#src/domain/mac.ts';
-import { parseMac } from '#src/domain/mac.ts';
+import { type Mac, parseMac } from '#src/domain/mac.ts';
 import { startChild } from '#src/process/supervise.ts';
 import { insideNamespace } from '#src/sim/lab.ts';
 import { cardless, publishTestImage, ran, serverLog, startLab, subnet, type TestLab, until } from '../support/lab-server.ts';
@@ -9,28 +11,34 @@ const serial = 'b66c4c16';
 const mac = parseMac('b8:27:eb:6c:4c:16');
 
 interface Board {
-  /** As a bootloader with NETCONSOLE=6665@169.254.1.1/,6666@/ does. */
+  /** As a bootloader with NETCONSOLE=6665@169.254.1.1/,6666@/ does: to the MAC 00:00:00:00:00:00. */
   say(...datagrams: string[]): Promise<void>;
+  sayTo(port: number, ...datagrams: string[]): Promise<void>;
   inside(file: string, ...args: string[]): ReturnType<typeof ran>;
 }
 
 async function addBoard(lab: TestLab, boardMac: Mac, address: string): Promise<Board> {
   const namespace = await lab.lab.addBoard(boardMac);
   const inside = (file: string, ...args: string[]): ReturnType<typeof ran> => ran(...insideNamespace(namespace, file, args));
-  await inside('ip', 'address', 'add', '169.254.1.1/16', 'dev', 'eth0');
   await inside('ip', 'address', 'add', `${address}/24`, 'dev', 'eth0');
   const program = [
-    'import json, socket, sys',
-    's = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)',
-    's.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)',
-    "s.setsockopt(socket.SOL_SOCKET, 25, b'eth0')",
-    "s.bind(('169.254.1.1', 6665))",
-    "[s.sendto(text.encode('latin1'), ('255.255.255.255', 6666)) for text in json.loads(sys.argv[1])]",
+    'import json, socket, struct, sys',
+    's = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)',
+    "s.bind(('eth0', 0))",
+    'for text in json.loads(sys.argv[1]):',
+    "  data = text.encode('latin1')",
+    "  fields = [0x45, 0, 28 + len(data), 0, 0, 64, 17, 0, bytes([169, 254, 1, 1]), b'\\xff' * 4]",
+    "  header = lambda: struct.pack('!BBHHHBBH4s4s', *fields)",
+    "  total = sum(struct.unpack('!10H', header()))",
+    '  fields[7] = 0xffff - (total % 0xffff)',
+    '  ip = header()',
+    "  udp = struct.pack('!HHHH', 6665, int(sys.argv[2]), 8 + len(data), 0)",
+    "  s.send(bytes(6) + s.getsockname()[4] + b'\\x08\\x00' + ip + udp + data)",
   ].join('\n');
-  const say = async (...datagrams: string[]): Promise<void> => {
-    expect(await inside('python3', '-c', program, JSON.stringify(datagrams))).toMatchObject({ code: 0, stderr: '' });
+  const sayTo = async (port: number, ...datagrams: string[]): Promise<void> => {
+    expect(await inside('python3', '-c', program, JSON.stringify(datagrams), String(port))).toMatchObject({ code: 0, stderr: '' });
   };
-  return { say, inside };
+  return { say: (...datagrams) => sayTo(6666, ...datagrams), sayTo, inside };
 }
 
 test("the bootloaders' logs are in the timelines of their boards, although all have one address and the port is taken", async () => {
@@ -59,6 +67,7 @@ test("the bootloaders' logs are in the timelines of their boards, although all h
   await until(async () => (await serverLog(lab.server)).includes('nobody knows me'), "the stranger's line");
   const fetched = await red5.inside('curl', '-s', `tftp://10.78.0.1/${serial}/config.txt`);
   expect(fetched.stdout).toContain('kernel=kernel8.img');
+  await red5.sayTo(6667, 'not to this port\n');
   await red5.say('\u001b[1mTFTP\u001b[0m config.txt\n');
   await red6.say('I am another board\n');
 
@@ -72,4 +81,17 @@ test("the bootloaders' logs are in the timelines of their boards, although all h
   expect(shown.stdout).toMatch(/firmware {3}netconsole {2}TFTP config\.txt$/m);
   expect(await serverLog(lab.server)).toMatch(/b8:27:eb:00:00:07.*nobody knows me|nobody knows me.*b8:27:eb:00:00:07/);
   await holder.stop();
+});
+
+test('with netconsolePort 0 nothing is heard, and the interface stays out of promiscuous mode', async () => {
+  const config = join(await mkdtemp(join(tmpdir(), 'cardless-netconsole-')), 'cardless.yaml');
+  const isPromiscuous = async (lab: TestLab): Promise<boolean> =>
+    /promiscuity [1-9]/.test((await ran(...lab.lab.inside('ip', ['-d', 'link', 'show', 'br0']))).stdout);
+  await writeFile(config, 'netconsolePort: 0\n');
+  await using silent = await startLab('nonetconsole', ['--config', config]);
+  expect(await isPromiscuous(silent)).toBe(false);
+  await silent.server[Symbol.asyncDispose]();
+  await writeFile(config, 'netconsolePort: 6666\n');
+  await silent.server.start();
+  expect(await isPromiscuous(silent)).toBe(true);
 });
