@@ -3,6 +3,7 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Places, projectRoot } from '../config/places.ts';
 import type { InterfaceSettings, Settings } from '../config/schema.ts';
+import type { Image } from '../domain/image.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { findInterface, type InterfaceFacts, readNeighbours } from '../net/interfaces.ts';
@@ -18,6 +19,8 @@ import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
 import { SessionStore } from '../store/sessions.ts';
 import { createAdminService } from './admin-service.ts';
+import { loadBootKey } from './boot-key.ts';
+import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
 import { startDhcp } from './dhcp-service.ts';
@@ -25,9 +28,11 @@ import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
 import { Jobs } from './jobs.ts';
+import { startNetconsole } from './netconsole-service.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
 import { assertPortFree, orNamePortOwner } from './open-port.ts';
+import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { lockState } from './state-lock.ts';
 import { systemClock } from './system-clock.ts';
 import { startTftp } from './tftp-service.ts';
@@ -68,15 +73,24 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const cache = new FileCache(fileCacheBytes);
   const assetDirectories: Record<string, string> = JSON.parse(await readFile(join(projectRoot, 'boot-assets/ipxe.json'), 'utf8'));
   const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours });
+  const imagePath = (image: Image, file: string): string => images.pathOf(image.digest, file);
+  const bootKey = settings.bootKey === undefined ? undefined : await loadBootKey(settings.bootKey);
+  const ramdisks = new BootRamdisks({ directory: join(places.work, 'boot-ramdisk'), pathOf: imagePath, key: bootKey });
   const boot = new BootService({
     nodes,
     finder,
     sessions,
     unclaimed,
     images,
-    fileSources: [perNodeText, imageFiles((image, file) => images.pathOf(image.digest, file), cache), bootAssets(assetDirectories, cache)],
+    fileSources: [
+      perNodeText,
+      ramdiskSource({ ramdisks, sessions, log }, cache),
+      imageFiles(imagePath, cache),
+      bootAssets(assetDirectories, cache),
+    ],
     httpPort: settings.httpPort,
     tftpPrefixes: settings.tftpPrefixes,
+    bootRamdisk: settings.bootRamdisk,
     clock,
     log,
   });
@@ -163,6 +177,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       startTftp({ settings, wanted, facts, boot, threads, clock, log, onBadPacket: countBadTftp }, stack);
       return Promise.resolve();
     });
+    stack.defer(startNetconsole({ interfaceName: facts.name, port: settings.netconsolePort, nodes, sessions, clock, log }));
     await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
       stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),
     );
@@ -188,6 +203,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer) => handover.ready(key, peer),
+      piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });
   }
