@@ -6,13 +6,15 @@ import type { Image } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import { type Mac, parseMac } from '../domain/mac.ts';
 import type { Node, NodeName } from '../domain/node.ts';
-import { parseSerial } from '../domain/serial.ts';
+import { isPiSerial, parseSerial } from '../domain/serial.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { opensSession, stageOfFile } from '../policy/boot-progress.ts';
 import { architectureOf, type Client } from '../policy/classify-client.ts';
+import { RateLimit } from '../policy/rate-limit.ts';
 import { type BootFacts, renderCmdlineTxt, renderConfigTxt, renderIpxeBoot, renderIpxeUnknown } from '../policy/render-config.ts';
 import { isExpectedMissing, readTftpPath } from '../policy/tftp-path.ts';
+import type { Pace } from '../policy/tftp-transfer.ts';
 import type { DhcpReport } from '../servers/dhcp/dhcp-server.ts';
 import type { FileAnswer, TftpReport } from '../servers/tftp/tftp-server.ts';
 import type { NodeStore } from '../store/nodes.ts';
@@ -31,13 +33,14 @@ export interface BootServiceOptions {
   readonly fileSources: readonly FileSource[];
   readonly httpPort: number;
   readonly bootRamdisk: boolean;
+  readonly tftpPrefixes: readonly string[];
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 /** Whose boot a name belongs to, and what there is for it; or why nobody's. */
 export type BootLookup =
-  | { readonly kind: 'boot'; readonly node: Node; readonly path: string; readonly boot: BootFiles }
+  | { readonly kind: 'boot'; readonly node: Node; readonly pace: Pace; readonly path: string; readonly boot: BootFiles }
   | Exclude<FileAnswer, { kind: 'found' }>;
 
 /** The interface that a request came in by. */
@@ -57,6 +60,8 @@ export class BootService {
   readonly #options: BootServiceOptions;
   /** Opening a session takes a look at the images; what a node asks meanwhile waits for it. */
   readonly #opening = new Map<NodeName, Promise<BootSession | undefined>>();
+
+  readonly #logLimit = new RateLimit({ lines: 20, everyMs: 10_000, maxKeys: 4096 });
 
   constructor(options: BootServiceOptions) {
     this.#options = options;
@@ -117,17 +122,17 @@ export class BootService {
       return lookup;
     }
     const bytes = await readFromSources(this.#options.fileSources, lookup.path, lookup.boot);
-    return bytes ? { kind: 'found', bytes } : { kind: 'missing', expected: isExpectedMissing(lookup.path) };
+    return bytes ? { kind: 'found', bytes, pace: lookup.pace } : { kind: 'missing', expected: isExpectedMissing(lookup.path) };
   }
 
   /** The name is as in TFTP: with or without the directory of a serial. */
   async bootOf(filename: string, peer: Ipv4, face: Face): Promise<BootLookup> {
-    const name = readTftpPath(filename);
+    const name = readTftpPath(filename, this.#options.tftpPrefixes);
     if (name.kind === 'refused') {
       return { kind: 'refused', reason: name.reason };
     }
     const owner = await this.#options.finder.ownerOf(peer);
-    const node = this.#options.finder.behind(name.serial, owner);
+    const node = this.#options.finder.behind(name.serial, name.mac ?? owner);
     if (!node) {
       return { kind: 'missing', expected: true };
     }
@@ -137,7 +142,7 @@ export class BootService {
     const session = await this.#sessionForFiles(node, owner);
     const image = session && (await this.#options.images.find(session.digest));
     const text = (path: string): string | undefined => (session && image ? this.#renderText(path, session, image, face) : undefined);
-    return { kind: 'boot', node, path: name.path, boot: { image, session, text } };
+    return { kind: 'boot', node, pace: paceOf(node, session), path: name.path, boot: { image, session, text } };
   }
 
   /**
@@ -177,10 +182,11 @@ export class BootService {
     };
   }
 
+  /** A board that finds nothing asks ten times in 15 ms, again and again (rpi-eeprom#74): its log is cut, never its answers. */
   async onTftp(report: TftpReport): Promise<void> {
-    const name = readTftpPath(report.filename);
+    const name = readTftpPath(report.filename, this.#options.tftpPrefixes);
     const owner = await this.#options.finder.ownerOf(report.peer.address);
-    const node = this.#options.finder.behind(name.kind === 'path' ? name.serial : undefined, owner);
+    const node = name.kind === 'path' ? this.#options.finder.behind(name.serial, name.mac ?? owner) : undefined;
     const { log, sessions } = this.#options;
     const fields = { node: node?.name, peer: report.peer.address, file: report.filename, ms: report.ms };
     const { outcome } = report;
@@ -193,13 +199,17 @@ export class BootService {
         }
         return;
       case 'missing':
-        log[outcome.expected ? 'debug' : 'info'](fields, 'file missing');
+        this.#say(outcome.expected ? 'debug' : 'info', fields, 'file missing');
         return;
       case 'refused':
-        log.warn({ ...fields, reason: outcome.reason }, 'file refused');
+        this.#say('warn', { ...fields, reason: outcome.reason }, 'file refused');
         return;
       case 'stopped':
-        log[outcome.probe ? 'debug' : 'info']({ ...fields, code: outcome.code, message: outcome.message }, 'client stopped the transfer');
+        this.#say(
+          outcome.probe ? 'debug' : 'info',
+          { ...fields, code: outcome.code, message: outcome.message },
+          'client stopped the transfer',
+        );
         return;
       case 'timed-out':
         log.warn({ ...fields, block: outcome.block }, 'transfer timed out');
@@ -207,9 +217,19 @@ export class BootService {
           sessions.record(node.name, stageOfFile(path), 'transfer timed out', `${path} at block ${outcome.block}`);
         }
         return;
+      case 'restarted':
+        log.info(fields, 'client began anew');
+        return;
       default:
         outcome satisfies never;
     }
+  }
+
+  #say(level: 'debug' | 'info' | 'warn', fields: { readonly peer: Ipv4; readonly [field: string]: unknown }, message: string): void {
+    const { log, clock } = this.#options;
+    const turn = this.#logLimit.take(fields.peer, clock.now());
+    const leftOut = turn.kind === 'pass' && turn.leftOut > 0 ? { leftOut: turn.leftOut } : {};
+    log[turn.kind === 'pass' ? level : 'trace']({ ...fields, ...leftOut }, message);
   }
 
   // ---- iPXE ----
@@ -244,6 +264,12 @@ export class BootService {
     this.#options.sessions.record(session.node, 'kernel', 'file requested', `${name} ${file.bytes} bytes`);
     return this.#options.images.pathOf(image.digest, file.path);
   }
+}
+
+/** A Pi's firmware hangs on a block that comes twice; everybody else is better served by a quick repetition. */
+function paceOf(node: Node, session: BootSession | undefined): Pace {
+  const isPi = session?.client.startsWith('pi') || session?.client === fixedAddressClient || (node.serial && isPiSerial(node.serial));
+  return isPi ? 'firmware' : 'tool';
 }
 
 function isInFirmware(session: BootSession): boolean {
