@@ -33,8 +33,8 @@ export function ramdiskSource(options: PiBootFilesOptions, cache: FileCache): Fi
 export function piHttpBoot(options: PiBootFilesOptions & { readonly boot: BootService }, face: Face): PiBootOptions {
   const { ramdisks, sessions, log } = options;
   return {
-    file: async (name, serial, peer, isRead) => {
-      const lookup = await options.boot.bootOf(serial === undefined ? name : `${serial}/${name}`, peer, face);
+    file: async (name, directory, peer, isRead) => {
+      const lookup = await options.boot.bootOf(directory === undefined ? name : `${directory}/${name}`, peer, face);
       if (lookup.kind !== 'boot') {
         throw refusal(lookup.kind === 'refused' ? lookup.reason : undefined, peer);
       }

@@ -84,7 +84,12 @@ describe('HTTP boot of a Raspberry Pi', () => {
     expect(part.status).toBe('206');
     expect(part.body.equals(image.body.subarray(1_000_000, 1_001_000))).toBe(true);
     expect((await board.fetch(`${url}/pi/boot.img`, '-r', '99999999-')).status).toBe('416');
-    for (const path of [`/pi/${serial}/boot.img`, '//pi//boot.img', `/pi/${serial}//boot.img`]) {
+    for (const path of [
+      `/pi/${serial}/boot.img`,
+      '//pi//boot.img',
+      `/pi/${serial}//boot.img`,
+      `/pi/${mac.replaceAll(':', '-')}/boot.img`,
+    ]) {
       expect((await board.fetch(`${url}${path}`, '--path-as-is')).body.equals(image.body)).toBe(true);
     }
 
