@@ -33,6 +33,8 @@ import { lockState } from './state-lock.ts';
 import { systemClock } from './system-clock.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
 
+/** Leases that are new within this time share one write to the disk. */
+const leaseGroupMs = 2;
 const fileCacheBytes = 512 * 2 ** 20;
 const maxTransfers = 2048;
 const maxTransfersPerClient = 32;
@@ -58,7 +60,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 
   const clock = systemClock;
   const nodes = new NodeStore(database);
-  const leases = new LeaseStore(database);
+  const leases = new LeaseStore(database, (commit) => void clock.after(leaseGroupMs, commit));
   const sessionStore = new SessionStore(database);
   const sessions = new BootSessions(sessionStore, clock, log);
   stack.defer(() => sessions.close());
@@ -96,6 +98,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const jobs = stack.use(new Jobs(clock, log));
+  const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
 
   for (const entry of interfaces) {
@@ -122,7 +125,12 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     status: () => ({
       pid: process.pid,
       state: places.state,
-      interfaces: interfaces.map(({ settings: { name, mode }, facts }) => ({ name, mode, address: facts.address })),
+      interfaces: interfaces.map(({ settings: { name, mode }, facts }) => ({
+        name,
+        mode,
+        address: facts.address,
+        ...dhcpStatus.get(name)?.(),
+      })),
       badPackets: counters,
     }),
   });
@@ -140,7 +148,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 
   async function serveInterface({ settings: wanted, facts }: { settings: InterfaceSettings; facts: InterfaceFacts }): Promise<void> {
     const face: Face = { name: facts.name, address: facts.address };
-    stack.use(
+    const dhcp = stack.use(
       await startDhcp({
         wanted,
         facts,
@@ -150,12 +158,14 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         clock,
         log,
         settings,
+        isOurs: (address) => interfaces.some((entry) => entry.facts.address === address),
         report: (report) => boot.onDhcp(report, face),
         onBadPacket: () => {
           counters.badDhcp += 1;
         },
       }),
     );
+    dhcpStatus.set(facts.name, dhcp.status);
     await startTftp(facts, face);
     await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
       stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),

@@ -26,6 +26,7 @@ const SOL_SOCKET = 1;
 const SO_BROADCAST = 6;
 const SO_BINDTODEVICE = 25;
 const SO_RCVBUFFORCE = 33;
+const SO_ATTACH_FILTER = 26;
 const LOCK_EX_NB = 2 | 4;
 
 /** A system call's failure with its errno name, in the form of Node's own system errors. */
@@ -81,6 +82,22 @@ export function openPacketDescriptor(interfaceIndex: number, etherType: EtherTyp
     closeSync(fd);
     throw error;
   }
+}
+
+koffi.struct('sock_fprog', { length: 'unsigned short', filter: 'void *' });
+const setFilter = libc.func('int setsockopt(int fd, int level, int name, const sock_fprog *program, unsigned int length)');
+
+/** Classic BPF: what it refuses never reaches the descriptor. @throws SystemError */
+export function setPacketFilter(fd: number, program: readonly (readonly [number, number, number, number])[]): void {
+  const code = Buffer.alloc(program.length * 8);
+  for (const [index, [operation, ifTrue, ifFalse, constant]] of program.entries()) {
+    code.writeUInt16LE(operation, index * 8);
+    code[index * 8 + 2] = ifTrue;
+    code[index * 8 + 3] = ifFalse;
+    code.writeUInt32LE(constant, index * 8 + 4);
+  }
+  const filter = { length: program.length, filter: code };
+  checked('setsockopt SO_ATTACH_FILTER', setFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, filter, koffi.sizeof('sock_fprog')));
 }
 
 function linkAddress(interfaceIndex: number, etherType: EtherType): Buffer {
