@@ -5,7 +5,7 @@ import { type Places, projectRoot } from '../config/places.ts';
 import type { InterfaceSettings, Settings } from '../config/schema.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
-import { findInterface, type InterfaceFacts, readNeighbours } from '../net/interfaces.ts';
+import { findInterface, type InterfaceFacts, listInterfaces, readNeighbours } from '../net/interfaces.ts';
 import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
 import { OverlayDisks } from '../overlays/overlay-disks.ts';
 import { renderIpxeStart } from '../policy/render-config.ts';
@@ -25,6 +25,7 @@ import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
+import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
@@ -101,9 +102,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
 
-  for (const entry of interfaces) {
-    await serveInterface(entry);
-  }
+  const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
+  await watch.start();
 
   const admin = createAdminService({
     places,
@@ -118,9 +118,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     hostKeys,
     addressOf: (node) => handover.addressOf(node),
     jobs,
-    served: interfaces
-      .filter((entry) => entry.settings.mode === 'full')
-      .map((entry) => ({ address: entry.facts.address, subnet: entry.settings.subnet ?? entry.facts.subnet })),
+    get served() {
+      return interfaces
+        .filter((entry) => entry.settings.mode === 'full')
+        .map((entry) => ({ address: entry.facts.address, subnet: entry.settings.subnet ?? entry.facts.subnet }));
+    },
     leaseHolder: (address) => leases.nodeOf(address),
     status: () => ({
       pid: process.pid,
@@ -146,7 +148,14 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   }
   log.info('stopping');
 
-  async function serveInterface({ settings: wanted, facts }: { settings: InterfaceSettings; facts: InterfaceFacts }): Promise<void> {
+  async function serveInterface({
+    settings: wanted,
+    facts,
+  }: {
+    settings: InterfaceSettings;
+    facts: InterfaceFacts;
+  }): Promise<AsyncDisposable> {
+    await using stack = new AsyncDisposableStack();
     const face: Face = { name: facts.name, address: facts.address };
     const dhcp = stack.use(
       await startDhcp({
@@ -166,7 +175,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       }),
     );
     dhcpStatus.set(facts.name, dhcp.status);
-    await startTftp(facts, face);
+    await startTftp(facts, face, stack);
     await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
       stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),
     );
@@ -181,9 +190,10 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     });
     stack.use(nbd);
     await nbd.start();
+    return stack.move();
   }
 
-  async function startTftp(facts: InterfaceFacts, face: Face): Promise<void> {
+  async function startTftp(facts: InterfaceFacts, face: Face, stack: AsyncDisposableStack): Promise<void> {
     const onError = (error: Error): void => log.warn({ reason: error.message }, 'tftp socket');
     const common = { interfaceName: facts.name, address: facts.address, onError };
     const server = new TftpServer({

@@ -106,6 +106,20 @@ describe('another DHCP server on the link', () => {
   });
 });
 
+test('an address that changes under us: the node is told the new one, and the old one is forgotten', async () => {
+  await using lab = await startLab('moves');
+  await add(lab, 'red5', mac);
+  const board = await lab.lab.addBoard(mac);
+  expect((await ask(board)).stderr).toContain('obtained from 10.78.0.1,');
+  await inLab(lab.lab, 'ip', 'address', 'add', '10.78.0.2/24', 'dev', 'br0');
+  await inLab(lab.lab, 'ip', 'address', 'del', '10.78.0.1/24', 'dev', 'br0');
+  // The kernel drops the second address of a subnet with the first one.
+  await inLab(lab.lab, 'ip', 'address', 'replace', '10.78.0.2/24', 'dev', 'br0');
+  await until(async () => (await serverLog(lab.server)).includes('interface is served again'), 'the new address to be noticed');
+  expect((await ask(board)).stderr).toContain('obtained from 10.78.0.2,');
+  expect((await inLab(lab.lab, 'ss', '-Hlnut')).stdout).not.toContain('10.78.0.1:');
+});
+
 test('many nodes are registered at once', async () => {
   await using lab = await startLab('many');
   const macs = Array.from(
