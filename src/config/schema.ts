@@ -18,6 +18,10 @@ export const Settings = z.strictObject({
   interfaces: z.array(InterfaceSettings).default([]),
   httpPort: z.int().min(1).max(65_535).default(8067),
   nbdPort: z.int().min(1).max(65_535).default(10_809),
+  /** Threads that move blocks; by default one for each core, at most 4. 0 leaves it to Node's own sockets. */
+  tftpThreads: z.int().min(0).max(64).optional(),
+  /** All transfers on port 69, for firewalls and containers that pass one port only. */
+  tftpSinglePort: z.boolean().default(false),
   /** A day; our nodes keep their addresses anyway. */
   leaseSeconds: z.int().min(120).max(31_536_000).default(86_400),
   defaultImage: parsed(parseImageName).default(parseImageName('debian-13')),

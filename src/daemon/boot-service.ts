@@ -6,13 +6,14 @@ import type { Image } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import { type Mac, parseMac } from '../domain/mac.ts';
 import type { Node, NodeName } from '../domain/node.ts';
-import { parseSerial } from '../domain/serial.ts';
+import { isPiSerial, parseSerial } from '../domain/serial.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { opensSession, stageOfFile } from '../policy/boot-progress.ts';
 import { architectureOf, type Client } from '../policy/classify-client.ts';
 import { type BootFacts, renderCmdlineTxt, renderConfigTxt, renderIpxeBoot, renderIpxeUnknown } from '../policy/render-config.ts';
 import { isExpectedMissing, readTftpPath } from '../policy/tftp-path.ts';
+import type { Pace } from '../policy/tftp-transfer.ts';
 import type { DhcpReport } from '../servers/dhcp/dhcp-server.ts';
 import type { FileAnswer, TftpReport } from '../servers/tftp/tftp-server.ts';
 import type { NodeStore } from '../store/nodes.ts';
@@ -122,7 +123,7 @@ export class BootService {
     const image = session && (await this.#options.images.find(session.digest));
     const boot = { image, text: (path: string) => (session && image ? this.#renderText(path, session, image, face) : undefined) };
     const bytes = await readFromSources(this.#options.fileSources, name.path, boot);
-    return bytes ? { kind: 'found', bytes } : { kind: 'missing', expected: isExpectedMissing(name.path) };
+    return bytes ? { kind: 'found', bytes, pace: paceOf(node, session) } : { kind: 'missing', expected: isExpectedMissing(name.path) };
   }
 
   /**
@@ -192,6 +193,9 @@ export class BootService {
           sessions.record(node.name, stageOfFile(path), 'transfer timed out', `${path} at block ${outcome.block}`);
         }
         return;
+      case 'restarted':
+        log.info(fields, 'client began anew');
+        return;
       default:
         outcome satisfies never;
     }
@@ -229,6 +233,12 @@ export class BootService {
     this.#options.sessions.record(session.node, 'kernel', 'file requested', `${name} ${file.bytes} bytes`);
     return this.#options.images.pathOf(image.digest, file.path);
   }
+}
+
+/** A Pi's firmware hangs on a block that comes twice; everybody else is better served by a quick repetition. */
+function paceOf(node: Node, session: BootSession | undefined): Pace {
+  const isPi = session?.client.startsWith('pi') || session?.client === fixedAddressClient || (node.serial && isPiSerial(node.serial));
+  return isPi ? 'firmware' : 'tool';
 }
 
 function isInFirmware(session: BootSession): boolean {

@@ -20,7 +20,7 @@ import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
 import { createNodeFace } from '../servers/http/node-face.ts';
 import { NbdServer } from '../servers/nbd/nbd-server.ts';
-import { TftpServer } from '../servers/tftp/tftp-server.ts';
+import { DataThreads } from '../servers/tftp/data-threads.ts';
 import { openDatabase } from '../store/database.ts';
 import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
@@ -36,11 +36,10 @@ import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
 import { lockState } from './state-lock.ts';
 import { systemClock } from './system-clock.ts';
+import { startTftp } from './tftp-service.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
 
 const fileCacheBytes = 512 * 2 ** 20;
-const maxTransfers = 2048;
-const maxTransfersPerClient = 32;
 
 export interface DaemonOptions {
   readonly places: Places;
@@ -101,7 +100,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const jobs = stack.use(new Jobs(clock, log));
+  const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const counters = { badDhcp: 0, badTftp: 0 };
+  const countBadTftp = (): void => {
+    counters.badTftp += 1;
+  };
 
   for (const entry of interfaces) {
     await serveInterface(entry);
@@ -146,7 +149,10 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   async function serveInterface({ settings: wanted, facts }: { settings: InterfaceSettings; facts: InterfaceFacts }): Promise<void> {
     const face: Face = { name: facts.name, address: facts.address };
     await startDhcp(wanted, facts, face);
-    await startTftp(facts, face);
+    await orNamePortOwner('udp', 69, facts.address, () => {
+      startTftp({ settings, wanted, facts, boot, threads, clock, log, onBadPacket: countBadTftp }, stack);
+      return Promise.resolve();
+    });
     await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
       stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),
     );
@@ -219,29 +225,6 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       leases.keep(client.mac, address, node.name);
     }
     return address;
-  }
-
-  async function startTftp(facts: InterfaceFacts, face: Face): Promise<void> {
-    const onError = (error: Error): void => log.warn({ reason: error.message }, 'tftp socket');
-    const common = { interfaceName: facts.name, address: facts.address, onError };
-    const server = new TftpServer({
-      clock,
-      read: (filename, peer) => boot.readTftp(filename, peer.address, face),
-      openEndpoint: (onMessage) => openUdpEndpoint({ ...common, port: 0, onMessage }),
-      report: (report) => void boot.onTftp(report).catch((error: unknown) => log.error({ err: error }, 'tftp report failed')),
-      onBadPacket: (reason) => {
-        counters.badTftp += 1;
-        log.debug({ reason, interface: facts.name }, 'bad tftp packet');
-      },
-      onFailure: (error) => log.error({ err: error }, 'tftp request failed'),
-      maxTransfers,
-      maxTransfersPerClient,
-    });
-    stack.defer(() => server.close());
-    const endpoint: UdpEndpoint = await orNamePortOwner('udp', 69, facts.address, async () =>
-      openUdpEndpoint({ ...common, port: 69, onMessage: (data, peer) => server.receive(data, peer, endpoint.send) }),
-    );
-    stack.use(endpoint);
   }
 
   function nodeFace(face: Face): ReturnType<typeof createNodeFace> {
