@@ -11,6 +11,7 @@ import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { opensSession, stageOfFile } from '../policy/boot-progress.ts';
 import { architectureOf, type Client } from '../policy/classify-client.ts';
+import { RateLimit } from '../policy/rate-limit.ts';
 import { type BootFacts, renderCmdlineTxt, renderConfigTxt, renderIpxeBoot, renderIpxeUnknown } from '../policy/render-config.ts';
 import { isExpectedMissing, readTftpPath } from '../policy/tftp-path.ts';
 import type { Pace } from '../policy/tftp-transfer.ts';
@@ -31,6 +32,7 @@ export interface BootServiceOptions {
   /** In this order; the first that has a file serves it. */
   readonly fileSources: readonly FileSource[];
   readonly httpPort: number;
+  readonly tftpPrefixes: readonly string[];
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -52,6 +54,8 @@ export class BootService {
   readonly #options: BootServiceOptions;
   /** Opening a session takes a look at the images; what a node asks meanwhile waits for it. */
   readonly #opening = new Map<NodeName, Promise<BootSession | undefined>>();
+
+  readonly #logLimit = new RateLimit({ lines: 20, everyMs: 10_000, maxKeys: 4096 });
 
   constructor(options: BootServiceOptions) {
     this.#options = options;
@@ -107,12 +111,12 @@ export class BootService {
   // ---- TFTP ----
 
   async readTftp(filename: string, peer: Ipv4, face: Face): Promise<FileAnswer> {
-    const name = readTftpPath(filename);
+    const name = readTftpPath(filename, this.#options.tftpPrefixes);
     if (name.kind === 'refused') {
       return { kind: 'refused', reason: name.reason };
     }
     const owner = await this.#options.finder.ownerOf(peer);
-    const node = this.#options.finder.behind(name.serial, owner);
+    const node = this.#options.finder.behind(name.serial, name.mac ?? owner);
     if (!node) {
       return { kind: 'missing', expected: true };
     }
@@ -163,10 +167,11 @@ export class BootService {
     };
   }
 
+  /** A board that finds nothing asks ten times in 15 ms, again and again (rpi-eeprom#74): its log is cut, never its answers. */
   async onTftp(report: TftpReport): Promise<void> {
-    const name = readTftpPath(report.filename);
+    const name = readTftpPath(report.filename, this.#options.tftpPrefixes);
     const owner = await this.#options.finder.ownerOf(report.peer.address);
-    const node = this.#options.finder.behind(name.kind === 'path' ? name.serial : undefined, owner);
+    const node = name.kind === 'path' ? this.#options.finder.behind(name.serial, name.mac ?? owner) : undefined;
     const { log, sessions } = this.#options;
     const fields = { node: node?.name, peer: report.peer.address, file: report.filename, ms: report.ms };
     const { outcome } = report;
@@ -179,13 +184,17 @@ export class BootService {
         }
         return;
       case 'missing':
-        log[outcome.expected ? 'debug' : 'info'](fields, 'file missing');
+        this.#say(outcome.expected ? 'debug' : 'info', fields, 'file missing');
         return;
       case 'refused':
-        log.warn({ ...fields, reason: outcome.reason }, 'file refused');
+        this.#say('warn', { ...fields, reason: outcome.reason }, 'file refused');
         return;
       case 'stopped':
-        log[outcome.probe ? 'debug' : 'info']({ ...fields, code: outcome.code, message: outcome.message }, 'client stopped the transfer');
+        this.#say(
+          outcome.probe ? 'debug' : 'info',
+          { ...fields, code: outcome.code, message: outcome.message },
+          'client stopped the transfer',
+        );
         return;
       case 'timed-out':
         log.warn({ ...fields, block: outcome.block }, 'transfer timed out');
@@ -199,6 +208,13 @@ export class BootService {
       default:
         outcome satisfies never;
     }
+  }
+
+  #say(level: 'debug' | 'info' | 'warn', fields: { readonly peer: Ipv4; readonly [field: string]: unknown }, message: string): void {
+    const { log, clock } = this.#options;
+    const turn = this.#logLimit.take(fields.peer, clock.now());
+    const leftOut = turn.kind === 'pass' && turn.leftOut > 0 ? { leftOut: turn.leftOut } : {};
+    log[turn.kind === 'pass' ? level : 'trace']({ ...fields, ...leftOut }, message);
   }
 
   // ---- iPXE ----

@@ -82,6 +82,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     images,
     fileSources: [perNodeText, imageFiles((image, file) => images.pathOf(image.digest, file), cache), bootAssets(assetDirectories, cache)],
     httpPort: settings.httpPort,
+    tftpPrefixes: settings.tftpPrefixes,
     clock,
     log,
   });

@@ -27,14 +27,22 @@ const SO_RCVBUFFORCE = 33;
 const slots = 128;
 const sockaddrBytes = 16;
 const iovecBytes = 16;
+/** Datagrams of a window that go to the kernel as one message: 44 x 1472 bytes are just below the 65,507 of UDP. */
+const maxSegments = 44;
+const SOL_UDP = 17;
+const UDP_SEGMENT = 103;
+const controlBytes = 24;
 const mmsghdrBytes = 64;
 /** A client sends ACK and ERROR only; what is longer is cut. */
 const receiveBytes = 256;
 const headBytes = 512;
+const outVectors = 2 * maxSegments;
 /** How long a full send queue is waited for before a datagram counts as lost, as it would be on a full link. */
 const sendWaitMs = 20;
 /** Room for a window of every client of a full classroom. */
 const socketBufferBytes = 8 * 2 ** 20;
+
+const segmentErrors = new Set(['EINVAL', 'EIO', 'EMSGSIZE', 'EOPNOTSUPP', 'ENOPROTOOPT'].map((name) => koffi.os.errno[name]));
 
 /** Where a buffer's bytes are. Good while the buffer is referenced: Node does not move them. */
 export function addressOf(bytes: Buffer): number {
@@ -70,38 +78,62 @@ export class WakeUp implements Disposable {
   }
 }
 
+/** Who a datagram is for; the address has 32 bits. */
+export interface Destination {
+  readonly address: number;
+  readonly port: number;
+}
+
+export interface BlockRun {
+  readonly opcode: number;
+  /** Number of the first block; 16 bits of it are sent. */
+  readonly first: number;
+  readonly count: number;
+  /** Where the first block is. */
+  readonly memory: number;
+  readonly blockBytes: number;
+  readonly lastBytes: number;
+}
+
 /** One direction: headers, addresses and places of `slots` datagrams. */
 class Messages {
   readonly headers = Buffer.alloc(slots * mmsghdrBytes);
   readonly names = Buffer.alloc(slots * sockaddrBytes);
-  readonly iovecs = Buffer.alloc(slots * 2 * iovecBytes);
+  readonly iovecs: Buffer;
   readonly head: Buffer;
   readonly words: Uint32Array;
   readonly vectorWords: Uint32Array;
-  readonly headAddress: number;
 
   constructor(bytesEach: number, vectorsEach: number) {
     this.head = Buffer.alloc(slots * bytesEach);
+    this.iovecs = Buffer.alloc(slots * vectorsEach * iovecBytes);
     this.words = wordsOf(this.headers);
     this.vectorWords = wordsOf(this.iovecs);
-    this.headAddress = addressOf(this.head);
+    const head = addressOf(this.head);
     const names = addressOf(this.names);
     const vectors = addressOf(this.iovecs);
     for (let slot = 0; slot < slots; slot += 1) {
       const at = slot * mmsghdrBytes;
+      const vector = slot * vectorsEach * iovecBytes;
       writePointer(this.headers, at, names + slot * sockaddrBytes);
       this.headers.writeUInt32LE(sockaddrBytes, at + 8);
-      writePointer(this.headers, at + 16, vectors + slot * 2 * iovecBytes);
-      this.headers.writeUInt32LE(vectorsEach, at + 24);
-      writePointer(this.iovecs, slot * 2 * iovecBytes, this.headAddress + slot * bytesEach);
-      this.iovecs.writeUInt32LE(bytesEach, slot * 2 * iovecBytes + 8);
+      writePointer(this.headers, at + 16, vectors + vector);
+      this.headers.writeUInt32LE(1, at + 24);
+      this.iovecs.writeUInt32LE(bytesEach, vector + 8);
+      // Every second vector is the four bytes of head before a block.
+      for (let index = 0; index < vectorsEach; index += 2) {
+        writePointer(this.iovecs, vector + index * iovecBytes, head + slot * bytesEach + index * 2);
+      }
     }
   }
 }
 
 export class DatagramBatch {
   readonly #in = new Messages(receiveBytes, 1);
-  readonly #out = new Messages(headBytes, 2);
+  readonly #out = new Messages(headBytes, outVectors);
+  readonly #control = Buffer.alloc(slots * controlBytes);
+  readonly #controlAddress = addressOf(this.#control);
+  #canSegment = true;
   readonly #drain = Buffer.alloc(8);
   #queued = 0;
   #pollSet = Buffer.alloc(0);
@@ -155,24 +187,55 @@ export class DatagramBatch {
     return this.#in.names.readUInt16BE(slot * sockaddrBytes + 2);
   }
 
-  /** Queues four bytes of head and `length` bytes at a memory address. Sends first when the batch is full. */
-  queue(fd: number, address: number, port: number, head: number, memory: number, length: number): void {
+  /** How many blocks of a window may be queued as one message; 1 where the kernel or the link cannot cut them up. */
+  get maxBlocks(): number {
+    return this.#canSegment ? maxSegments : 1;
+  }
+
+  /**
+   * Queues consecutive blocks of a file, all of `blockBytes` but the last. Several go to the kernel as one message that it
+   * cuts into datagrams (UDP_SEGMENT), which costs little more than one. Sends first when the batch is full.
+   */
+  queue(fd: number, { address, port }: Destination, blocks: BlockRun): void {
+    const { opcode, first, count, memory, blockBytes, lastBytes } = blocks;
     const slot = this.#nextSlot(fd, address, port);
-    const out = this.#out;
-    out.head.writeUInt32BE(head, slot * headBytes);
-    const vector = slot * 8;
-    out.vectorWords[vector + 2] = 4;
-    out.vectorWords[vector + 4] = memory >>> 0;
-    out.vectorWords[vector + 5] = Math.floor(memory / 0x1_0000_0000);
-    out.vectorWords[vector + 6] = length;
+    const { head, vectorWords } = this.#out;
+    const vectors = slot * outVectors * 4;
+    let from = memory;
+    for (let index = 0; index < count; index += 1) {
+      const headAt = slot * headBytes + index * 4;
+      head.writeUInt16BE(opcode, headAt);
+      head.writeUInt16BE((first + index) & 0xffff, headAt + 2);
+      const vector = vectors + index * 8;
+      vectorWords[vector + 2] = 4;
+      vectorWords[vector + 4] = from >>> 0;
+      vectorWords[vector + 5] = Math.floor(from / 0x1_0000_0000);
+      vectorWords[vector + 6] = index === count - 1 ? lastBytes : blockBytes;
+      from += blockBytes;
+    }
+    this.#shape(slot, count * 2, count > 1 ? blockBytes + 4 : 0);
   }
 
   /** Queues a datagram of at most 512 bytes. */
-  queueBytes(fd: number, address: number, port: number, bytes: Buffer): void {
+  queueBytes(fd: number, { address, port }: Destination, bytes: Buffer): void {
     const slot = this.#nextSlot(fd, address, port);
-    const length = bytes.copy(this.#out.head, slot * headBytes, 0, headBytes);
-    this.#out.vectorWords[slot * 8 + 2] = length;
-    this.#out.vectorWords[slot * 8 + 6] = 0;
+    this.#out.vectorWords[slot * outVectors * 4 + 2] = bytes.copy(this.#out.head, slot * headBytes, 0, headBytes);
+    this.#shape(slot, 1, 0);
+  }
+
+  #shape(slot: number, vectors: number, segmentBytes: number): void {
+    const { words } = this.#out;
+    words[slot * 16 + 6] = vectors;
+    words[slot * 16 + 10] = segmentBytes === 0 ? 0 : controlBytes;
+    if (segmentBytes === 0) {
+      return;
+    }
+    const at = slot * controlBytes;
+    this.#control.writeUInt32LE(18, at);
+    this.#control.writeUInt32LE(SOL_UDP, at + 8);
+    this.#control.writeUInt32LE(UDP_SEGMENT, at + 12);
+    this.#control.writeUInt16LE(segmentBytes, at + 16);
+    writePointer(this.#out.headers, slot * mmsghdrBytes + 32, this.#controlAddress + at);
   }
 
   flush(fd: number): void {
@@ -187,7 +250,9 @@ export class DatagramBatch {
         hasWaited = true;
         this.#waitWritable(fd);
       } else {
-        // Nobody there, or no route: as lost as on the wire, and the others must not wait for it.
+        // Nobody there, or no route: as lost as on the wire, and the others must not wait for it. Or a link that cannot
+        // cut up messages: what is lost is repeated, block by block.
+        this.#canSegment &&= !segmentErrors.has(koffi.errno());
         from += 1;
       }
     }

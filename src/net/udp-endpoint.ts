@@ -27,7 +27,8 @@ export interface UdpEndpointOptions {
 /** @throws SystemError when the port is taken or the interface is missing */
 export function openUdpEndpoint(options: UdpEndpointOptions): UdpEndpoint {
   const fd = openUdpDescriptor(options.interfaceName, options.address, options.port);
-  const socket: Socket = createSocket('udp4');
+  // Addresses are numbers already. Node's own look-up would put each send off, and lose it when the socket is closed next.
+  const socket: Socket = createSocket({ type: 'udp4', lookup: (address, _options, done) => done(null, address, 4) });
   socket.on('message', (data, from) => {
     // Nobody can be answered at port 0, and Node throws at the attempt.
     if (from.port !== 0) {

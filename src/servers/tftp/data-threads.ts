@@ -70,6 +70,8 @@ export class DataThreads implements AsyncDisposable {
     const worker = new Worker(new URL('./data-worker.ts', import.meta.url), {
       workerData: { port: port2, wakeFd: wakeUp.fd },
       transferList: [port2],
+      // Its sockets are opened here and closed there.
+      trackUnmanagedFds: false,
     });
     // Without a data thread no board boots: what it throws ends the server, which is then started again.
     worker.on('error', (error) => {

@@ -17,14 +17,12 @@ import {
   stoppedBy,
   type Transfer,
   type TransferOutcome,
-  wireBlock,
 } from '../../policy/tftp-transfer.ts';
 import { decodeTftp, encodeTftp, Opcode, TftpErrorCode } from '../../protocol/tftp/packet.ts';
 import type { Command, Ended } from './worker-messages.ts';
 
 const tickMs = 10;
 const endedKept = 256;
-const dataHead = 0x0003_0000;
 const unknownTransfer = encodeTftp({ kind: 'error', code: TftpErrorCode.UnknownTransferId, message: 'Unknown transfer ID' });
 const illegal = encodeTftp({ kind: 'error', code: TftpErrorCode.IllegalOperation, message: 'Illegal TFTP operation' });
 
@@ -209,7 +207,7 @@ class DataThread {
         this.#end(entry, stoppedBy(entry.transfer, packet.code, packet.message));
         return;
       }
-      this.#batch.queueBytes(entry.line.fd, entry.address, entry.port, illegal);
+      this.#batch.queueBytes(entry.line.fd, entry, illegal);
       this.#end(entry, stoppedBy(entry.transfer, TftpErrorCode.IllegalOperation, `client sent ${packet.kind}`));
     } catch (error) {
       if (!(error instanceof DecodeError)) {
@@ -222,7 +220,7 @@ class DataThread {
   #stranger(line: Line, peer: number, opcode: number): void {
     const isAnswerable = opcode !== 0 && opcode !== Opcode.Error && peer % 65_536 !== 0;
     if (isAnswerable && !line.ended.has(peer)) {
-      this.#batch.queueBytes(line.fd, Math.floor(peer / 65_536), peer % 65_536, unknownTransfer);
+      this.#batch.queueBytes(line.fd, { address: Math.floor(peer / 65_536), port: peer % 65_536 }, unknownTransfer);
     }
   }
 
@@ -241,15 +239,25 @@ class DataThread {
   }
 
   #queueWindow(entry: Entry, now: number): void {
-    const { transfer, line, address, port, memory } = entry;
+    const { transfer, line, memory } = entry;
     markSent(transfer, now);
-    for (let block = transfer.acked + 1; block <= transfer.sent; block += 1) {
-      if (block === 0) {
-        this.#batch.queueBytes(line.fd, address, port, encodeTftp({ kind: 'oack', options: transfer.options }));
-      } else {
-        const head = dataHead + wireBlock(block);
-        this.#batch.queue(line.fd, address, port, head, memory + blockStart(transfer, block), blockLength(transfer, block));
-      }
+    if (transfer.acked < 0) {
+      this.#batch.queueBytes(line.fd, entry, encodeTftp({ kind: 'oack', options: transfer.options }));
+      return;
+    }
+    const { blockBytes, sent } = transfer;
+    for (let first = transfer.acked + 1; first <= sent; ) {
+      const count = Math.min(sent - first + 1, this.#batch.maxBlocks);
+      const lastBytes = blockLength(transfer, first + count - 1);
+      this.#batch.queue(line.fd, entry, {
+        opcode: Opcode.Data,
+        first,
+        count,
+        memory: memory + blockStart(transfer, first),
+        blockBytes,
+        lastBytes,
+      });
+      first += count;
     }
   }
 
