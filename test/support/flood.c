@@ -231,6 +231,9 @@ static int honest_tftp(const char *name, const uint8_t *want, size_t size) {
         if (length < 4 || answer.bytes[1] != 3 || number != (uint16_t)(block + 1)) {
             attempt++;
             retries++;
+            /* Said only when it goes on like this: the text of an ERROR, or the opcode of something else. */
+            if (attempt == TRIES) fprintf(stderr, "block %d: heard %zu bytes, opcode %d, %.60s\n", block + 1, length, length ? answer.bytes[1] : 0,
+                                          length > 4 && answer.bytes[1] == 5 ? (char *)answer.bytes + 4 : "");
             continue;
         }
         length -= 4;
