@@ -141,7 +141,7 @@ static int open_socket(uint32_t address, uint16_t port) {
     int fd = socket(AF_INET, SOCK_DGRAM, 0), on = 1, size = 8 << 20;
     struct sockaddr_in own = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = address};
     if (fd < 0) fail("socket");
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
+    /* No SO_REUSEADDR: with it the kernel gives one free port to two sockets. */
     setsockopt(fd, SOL_SOCKET, SO_BROADCAST, &on, sizeof on);
     setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof size);
     if (bind(fd, (struct sockaddr *)&own, sizeof own) < 0) fail("bind");
