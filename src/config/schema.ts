@@ -48,6 +48,12 @@ export const Settings = z.strictObject({
     .int()
     .min(64 * 2 ** 20)
     .default(8 * 2 ** 30),
+  /** Raspberry Pis fetch one boot.img by TFTP in place of some thirty files. */
+  bootRamdisk: z.boolean().default(false),
+  /** RSA 2048, PEM: signs boot.img for Pis that boot by HTTP. */
+  bootKey: z.string().min(1).optional(),
+  /** Where Pi bootloaders send their log (NETCONSOLE); 0 hears none, and keeps interfaces out of promiscuous mode. */
+  netconsolePort: z.int().min(0).max(65_535).default(6666),
   authorizedKeys: z.array(z.string().regex(/^(ssh-|ecdsa-|sk-)\S+ \S+/, 'is not an OpenSSH public key')).default([]),
 });
 export type Settings = z.infer<typeof Settings>;

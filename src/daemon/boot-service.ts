@@ -19,7 +19,7 @@ import type { DhcpReport } from '../servers/dhcp/dhcp-server.ts';
 import type { FileAnswer, TftpReport } from '../servers/tftp/tftp-server.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { BootSessions } from './boot-sessions.ts';
-import { type FileSource, readFromSources } from './file-sources.ts';
+import { type BootFiles, type FileSource, readFromSources } from './file-sources.ts';
 import type { NodeFinder } from './node-finder.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
@@ -33,9 +33,15 @@ export interface BootServiceOptions {
   readonly fileSources: readonly FileSource[];
   readonly httpPort: number;
   readonly tftpPrefixes: readonly string[];
+  readonly bootRamdisk: boolean;
   readonly clock: Clock;
   readonly log: Logger;
 }
+
+/** Whose boot a name belongs to, and what there is for it; or why nobody's. */
+export type BootLookup =
+  | { readonly kind: 'boot'; readonly node: Node; readonly path: string; readonly boot: BootFiles }
+  | Exclude<FileAnswer, { kind: 'found' }>;
 
 /** The interface that a request came in by. */
 export interface Face {
@@ -125,6 +131,18 @@ export class BootService {
   // ---- TFTP ----
 
   async readTftp(filename: string, peer: Ipv4, face: Face): Promise<FileAnswer> {
+    const lookup = await this.bootOf(filename, peer, face);
+    if (lookup.kind !== 'boot') {
+      return lookup;
+    }
+    const bytes = await readFromSources(this.#options.fileSources, lookup.path, lookup.boot);
+    return bytes
+      ? { kind: 'found', bytes, pace: paceOf(lookup.node, this.#options.sessions.of(lookup.node.name)) }
+      : { kind: 'missing', expected: isExpectedMissing(lookup.path) };
+  }
+
+  /** The name is as in TFTP: with or without the directory of a serial. */
+  async bootOf(filename: string, peer: Ipv4, face: Face): Promise<BootLookup> {
     const name = readTftpPath(filename, this.#options.tftpPrefixes);
     if (name.kind === 'refused') {
       return { kind: 'refused', reason: name.reason };
@@ -139,9 +157,8 @@ export class BootService {
     }
     const session = await this.#sessionForFiles(node, owner);
     const image = session && (await this.#options.images.find(session.digest));
-    const boot = { image, text: (path: string) => (session && image ? this.#renderText(path, session, image, face) : undefined) };
-    const bytes = await readFromSources(this.#options.fileSources, name.path, boot);
-    return bytes ? { kind: 'found', bytes, pace: paceOf(node, session) } : { kind: 'missing', expected: isExpectedMissing(name.path) };
+    const text = (path: string): string | undefined => (session && image ? this.#renderText(path, session, image, face) : undefined);
+    return { kind: 'boot', node, path: name.path, boot: { image, session, text } };
   }
 
   /**
@@ -162,7 +179,7 @@ export class BootService {
   #renderText(path: string, session: BootSession, image: Image, face: Face): string | undefined {
     switch (path) {
       case 'config.txt':
-        return renderConfigTxt(this.#bootFacts(session, image, face));
+        return renderConfigTxt({ ...this.#bootFacts(session, image, face), bootRamdisk: this.#options.bootRamdisk });
       case 'cmdline.txt':
         return renderCmdlineTxt(this.#bootFacts(session, image, face));
       default:

@@ -3,9 +3,10 @@ import { mkdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Places, projectRoot } from '../config/places.ts';
 import type { InterfaceSettings, Settings } from '../config/schema.ts';
+import type { Image } from '../domain/image.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
-import { findInterface, type InterfaceFacts, readNeighbours } from '../net/interfaces.ts';
+import { findInterface, type InterfaceFacts, listInterfaces, readNeighbours } from '../net/interfaces.ts';
 import { OverlayDisks } from '../overlays/overlay-disks.ts';
 import { renderIpxeStart } from '../policy/render-config.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
@@ -18,21 +19,28 @@ import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
 import { SessionStore } from '../store/sessions.ts';
 import { createAdminService } from './admin-service.ts';
+import { loadBootKey } from './boot-key.ts';
+import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
 import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
+import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
+import { startNetconsole } from './netconsole-service.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
 import { assertPortFree, orNamePortOwner } from './open-port.ts';
+import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { lockState } from './state-lock.ts';
 import { systemClock } from './system-clock.ts';
 import { startTftp } from './tftp-service.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
 
+/** Leases that are new within this time share one write to the disk. */
+const leaseGroupMs = 2;
 const fileCacheBytes = 512 * 2 ** 20;
 
 export interface DaemonOptions {
@@ -56,7 +64,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 
   const clock = systemClock;
   const nodes = new NodeStore(database);
-  const leases = new LeaseStore(database);
+  const leases = new LeaseStore(database, (commit) => void clock.after(leaseGroupMs, commit));
   const sessionStore = new SessionStore(database);
   const sessions = new BootSessions(sessionStore, clock, log);
   stack.defer(() => sessions.close());
@@ -68,15 +76,24 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const cache = new FileCache(fileCacheBytes);
   const assetDirectories: Record<string, string> = JSON.parse(await readFile(join(projectRoot, 'boot-assets/ipxe.json'), 'utf8'));
   const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours });
+  const imagePath = (image: Image, file: string): string => images.pathOf(image.digest, file);
+  const bootKey = settings.bootKey === undefined ? undefined : await loadBootKey(settings.bootKey);
+  const ramdisks = new BootRamdisks({ directory: join(places.work, 'boot-ramdisk'), pathOf: imagePath, key: bootKey });
   const boot = new BootService({
     nodes,
     finder,
     sessions,
     unclaimed,
     images,
-    fileSources: [perNodeText, imageFiles((image, file) => images.pathOf(image.digest, file), cache), bootAssets(assetDirectories, cache)],
+    fileSources: [
+      perNodeText,
+      ramdiskSource({ ramdisks, sessions, log }, cache),
+      imageFiles(imagePath, cache),
+      bootAssets(assetDirectories, cache),
+    ],
     httpPort: settings.httpPort,
     tftpPrefixes: settings.tftpPrefixes,
+    bootRamdisk: settings.bootRamdisk,
     clock,
     log,
   });
@@ -96,14 +113,14 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   });
   const jobs = stack.use(new Jobs(clock, log));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
+  const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
   const countBadTftp = (): void => {
     counters.badTftp += 1;
   };
 
-  for (const entry of interfaces) {
-    await serveInterface(entry);
-  }
+  const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
+  await watch.start();
 
   const admin = createAdminService({
     places,
@@ -118,14 +135,21 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     hostKeys,
     addressOf: (node) => handover.addressOf(node),
     jobs,
-    served: interfaces
-      .filter((entry) => entry.settings.mode === 'full')
-      .map((entry) => ({ address: entry.facts.address, subnet: entry.settings.subnet ?? entry.facts.subnet })),
+    get served() {
+      return interfaces
+        .filter((entry) => entry.settings.mode === 'full')
+        .map((entry) => ({ address: entry.facts.address, subnet: entry.settings.subnet ?? entry.facts.subnet }));
+    },
     leaseHolder: (address) => leases.nodeOf(address),
     status: () => ({
       pid: process.pid,
       state: places.state,
-      interfaces: interfaces.map(({ settings: { name, mode }, facts }) => ({ name, mode, address: facts.address })),
+      interfaces: interfaces.map(({ settings: { name, mode }, facts }) => ({
+        name,
+        mode,
+        address: facts.address,
+        ...dhcpStatus.get(name)?.(),
+      })),
       badPackets: counters,
     }),
   });
@@ -141,9 +165,16 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   }
   log.info('stopping');
 
-  async function serveInterface({ settings: wanted, facts }: { settings: InterfaceSettings; facts: InterfaceFacts }): Promise<void> {
+  async function serveInterface({
+    settings: wanted,
+    facts,
+  }: {
+    settings: InterfaceSettings;
+    facts: InterfaceFacts;
+  }): Promise<AsyncDisposable> {
+    await using stack = new AsyncDisposableStack();
     const face: Face = { name: facts.name, address: facts.address };
-    stack.use(
+    const dhcp = stack.use(
       await startDhcp({
         wanted,
         facts,
@@ -153,16 +184,19 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         clock,
         log,
         settings,
+        isOurs: (address) => interfaces.some((entry) => entry.facts.address === address),
         report: (report) => boot.onDhcp(report, face),
         onBadPacket: () => {
           counters.badDhcp += 1;
         },
       }),
     );
+    dhcpStatus.set(facts.name, dhcp.status);
     await orNamePortOwner('udp', 69, facts.address, () => {
       startTftp({ settings, wanted, facts, boot, threads, clock, log, onBadPacket: countBadTftp }, stack);
       return Promise.resolve();
     });
+    stack.defer(startNetconsole({ interfaceName: facts.name, port: settings.netconsolePort, nodes, sessions, clock, log }));
     await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
       stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),
     );
@@ -177,6 +211,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     });
     stack.use(nbd);
     await nbd.start();
+    return stack.move();
   }
 
   function nodeFace(face: Face): ReturnType<typeof createNodeFace> {
@@ -188,6 +223,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer) => handover.ready(key, peer),
+      piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });
   }

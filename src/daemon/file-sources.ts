@@ -1,12 +1,14 @@
 /** Where a board's files come from: one ordered list, the same for TFTP and HTTP. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import type { BootSession } from '../domain/boot-session.ts';
 import type { Image } from '../domain/image.ts';
 
 export interface BootFiles {
   /** Rendered for this boot; undefined when nobody boots. */
   readonly text: (path: string) => string | undefined;
   readonly image: Image | undefined;
+  readonly session: Pick<BootSession, 'id' | 'node' | 'startedAt'> | undefined;
 }
 
 export type SourceAnswer = { readonly found: Buffer } | { readonly pass: string };

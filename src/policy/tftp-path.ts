@@ -56,6 +56,7 @@ function withoutPrefix(path: string, prefixes: readonly string[]): string {
 
 const missingByDesign = [
   /^bootsig\.bin$/,
+  /^boot\.sig$/,
   /^autoboot\.txt$/,
   /^recovery.*\.(elf|img)$/,
   /^recover4\.elf$/,
