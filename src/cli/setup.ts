@@ -71,6 +71,12 @@ const test: Tools = {
   python3: 'python3',
   pgrep: 'procps',
   ss: 'iproute2',
+  tcpdump: 'tcpdump',
+  dhclient: 'isc-dhcp-client',
+  dhcpcd: 'dhcpcd-base',
+  '/lib/systemd/systemd-networkd': 'systemd',
+  atftp: 'atftp',
+  busybox: 'busybox',
 };
 
 const purposes = {
