@@ -11,13 +11,10 @@ const socket = libc.func('int socket(int domain, int type, int protocol)');
 const setsockopt = libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)');
 const bind = libc.func('int bind(int fd, const void *address, unsigned int length)');
 const flock = libc.func('int flock(int fd, int operation)');
-const recv = libc.func('long recv(int fd, void *data, size_t length, int flags)');
 const sendto = libc.func('long sendto(int fd, const void *data, size_t length, int flags, const void *address, unsigned int size)');
 
 const AF_UNIX = 1;
 const AF_INET = 2;
-const AF_PACKET = 17;
-const ETH_P_IP = 0x0800;
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
@@ -56,35 +53,6 @@ export function openUdpDescriptor(interfaceName: string, address: Ipv4, port: nu
     closeSync(fd);
     throw error;
   }
-}
-
-/** Hears every IPv4 packet that reaches an interface, whatever its destination address is. @throws SystemError */
-export function openPacketDescriptor(interfaceIndex: number): number {
-  const protocol = ((ETH_P_IP & 0xff) << 8) | (ETH_P_IP >> 8);
-  const fd = checked('socket AF_PACKET', socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
-  const sockaddr = Buffer.alloc(20);
-  sockaddr.writeUInt16LE(AF_PACKET, 0);
-  sockaddr.writeUInt16BE(ETH_P_IP, 2);
-  sockaddr.writeInt32LE(interfaceIndex, 4);
-  try {
-    checked(`bind to interface ${interfaceIndex}`, bind(fd, sockaddr, sockaddr.length));
-    return fd;
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
-}
-
-/** The next packet, or undefined when none waits. @throws SystemError */
-export function receivePacket(fd: number, buffer: Buffer): Buffer | undefined {
-  const length = Number(recv(fd, buffer, buffer.length, 0));
-  if (length >= 0) {
-    return Buffer.from(buffer.subarray(0, length));
-  }
-  if (koffi.errno() === koffi.os.errno['EAGAIN']) {
-    return undefined;
-  }
-  throw new SystemError('recv', koffi.errno());
 }
 
 /** True when this process now holds the lock, false when another one does. The kernel drops it with the process. */

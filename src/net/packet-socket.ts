@@ -48,6 +48,8 @@ export interface PacketSocket {
   flush(): void;
   /** Returns when a frame waits, at the latest after `ms`. Nothing else of this thread runs meanwhile. */
   wait(ms: number): void;
+  /** Returns after `ms`, whatever waits. */
+  sleep(ms: number): void;
   close(): void;
 }
 
@@ -61,10 +63,10 @@ export function openPacketSocket(interfaceName: string): PacketSocket {
   pollFd.writeInt16LE(POLLIN, 4);
   const timeout = Buffer.alloc(16);
   let pending = 0;
-  const wait = (ms: number): void => {
+  const poll = (descriptors: number, ms: number): void => {
     timeout.writeBigInt64LE(BigInt(Math.floor(ms / 1000)), 0);
     timeout.writeBigInt64LE(BigInt(Math.floor((ms % 1000) * 1e6)), 8);
-    ppoll(pollFd, 1, timeout, null);
+    ppoll(pollFd, descriptors, timeout, null);
   };
   const flush = (): void => {
     for (let sent = 0; sent < pending; ) {
@@ -96,7 +98,8 @@ export function openPacketSocket(interfaceName: string): PacketSocket {
       pending += 1;
     },
     flush,
-    wait,
+    wait: (ms) => poll(1, ms),
+    sleep: (ms) => poll(0, ms),
     close: () => closeSync(fd),
   };
 }

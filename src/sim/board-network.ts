@@ -12,7 +12,8 @@ export type OnMessage = (data: Buffer, peer: Peer, isCopy?: boolean) => void;
 
 export interface UdpPort {
   readonly port: number;
-  send(data: Buffer, peer: Peer): void;
+  /** How many copies the simulated network lets through: nobody may be blamed for answering two. */
+  send(data: Buffer, peer: Peer): number;
   close(): void | Promise<void>;
 }
 

@@ -29,6 +29,8 @@ export interface BoardOptions {
   /** TFTP_FILE_TIMEOUT of an EEPROM (eeprom-bootloader.adoc: 30 s). */
   readonly fileTimeoutMs?: number;
   readonly onEvent: (event: SimEvent) => void;
+  /** Payload as it comes. */
+  readonly onBytes?: (count: number) => void;
   readonly signal: AbortSignal;
 }
 
@@ -113,6 +115,7 @@ export class Board {
       port: this.nextPort,
       keep: this.options.keep || keptNames.test(filename),
       complain: this.complain,
+      ...(this.options.onBytes ? { onBytes: this.options.onBytes } : {}),
     });
     this.nextPort = this.nextPort === 65_535 ? 49_152 : this.nextPort + 1;
     if (result.kind === 'found') {

@@ -15,7 +15,8 @@ type WriteFrame = (frame: Buffer) => number;
 export interface EtherBoardOptions {
   readonly mac: number;
   readonly clock: Clock;
-  readonly transmit: (write: WriteFrame) => void;
+  /** How many copies the network lets through. */
+  readonly transmit: (write: WriteFrame) => number;
   readonly arrive: (frame: Buffer, deliver: (frame: Buffer, isCopy: boolean) => void) => void;
 }
 
@@ -145,17 +146,19 @@ export class EtherBoard implements BoardNetwork {
     }
   }
 
-  #sendUdp(source: number, sourcePort: number, data: Buffer, peer: Peer): void {
+  #sendUdp(source: number, sourcePort: number, data: Buffer, peer: Peer): number {
     const destination = this.#number(peer.address);
+    let copies = 1;
     const sendTo = (destinationMac: number): void => {
       const header = { sourceMac: this.#options.mac, destinationMac, source, destination, sourcePort, destinationPort: peer.port };
-      this.#options.transmit((room) => writeUdpFrame(room, header, data));
+      copies = this.#options.transmit((room) => writeUdpFrame(room, header, data));
     };
     if (destination === 0xffffffff) {
       sendTo(broadcastMac);
-      return;
+    } else {
+      this.#resolve(destination, sendTo);
     }
-    this.#resolve(destination, sendTo);
+    return copies;
   }
 
   #resolve(address: number, use: (mac: number) => void): void {

@@ -108,8 +108,7 @@ export class EtherNetwork implements Disposable {
     const untilPaid = this.#bucket?.waitMs ?? 0;
     if (untilPaid > 0) {
       // Something may well wait already, so readiness says nothing.
-      const end = now + Math.min(untilPaid, untilDue, maxWaitMs);
-      while (performance.now() < end) {}
+      this.#socket.sleep(Math.min(untilPaid, untilDue, maxWaitMs));
       return;
     }
     this.#socket.wait(Math.min(maxWaitMs, untilDue));
@@ -130,17 +129,22 @@ export class EtherNetwork implements Disposable {
   }
 
   /** Frames of one board on their way out. */
-  #transmitter(next: ReturnType<typeof fates>): (write: (frame: Buffer) => number) => void {
-    const now = (write: (frame: Buffer) => number): void => this.#socket.commit(write(this.#socket.room()));
+  #transmitter(next: ReturnType<typeof fates>): (write: (frame: Buffer) => number) => number {
+    const now = (write: (frame: Buffer) => number): number => {
+      this.#socket.commit(write(this.#socket.room()));
+      return 1;
+    };
     if (this.#isFaultless) {
       return now;
     }
     return (write) => {
-      for (const delayMs of next().delaysMs) {
+      const { delaysMs } = next();
+      for (const delayMs of delaysMs) {
         const bytes = Buffer.alloc(2048);
         const length = write(bytes);
         this.#delayed.add(performance.now() + delayMs, () => now((frame) => bytes.copy(frame, 0, 0, length)));
       }
+      return delaysMs.length;
     };
   }
 

@@ -129,7 +129,10 @@ export async function offerOnlyDhcp(board: Board, stage: 'rom' | 'bootcode', qui
       board.options.onEvent({ kind: 'offer', stage, address: lease.yiaddr, server: lease.server });
       return lease;
     }
-    await board.wait(Math.max(1, startedAt + discoverEveryMs - board.clock.now()));
+    const left = startedAt + discoverEveryMs - board.clock.now();
+    if (left > 0) {
+      await board.wait(left);
+    }
   }
   throw new UserError('unavailable', `${stage}: no DHCP server made a usable offer in ${attempts} attempts`, {
     hint: 'The board is not registered, or its offer lacks option 43 or 66: cardless node list --unclaimed',

@@ -20,6 +20,7 @@ export interface StormOptions {
   readonly clock: Clock;
   readonly signal: AbortSignal;
   readonly onEvent: (board: Identity, event: SimEvent) => void;
+  readonly onBytes: (count: number) => void;
   readonly onBoard: (result: BoardResult) => void;
 }
 
@@ -43,6 +44,7 @@ export async function playStorm(options: StormOptions): Promise<StormResult> {
       random: seededRandom(derivedSeed(faults.seed, -1 - index)),
       keep: options.keep,
       signal,
+      onBytes: options.onBytes,
       onEvent: (event) => {
         firstAt ??= clock.now();
         options.onEvent(identity, event);

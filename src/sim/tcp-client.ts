@@ -27,7 +27,7 @@ export interface TcpClientOptions extends TcpHandlers {
   };
   readonly sourcePort: number;
   readonly destinationPort: number;
-  readonly transmit: (write: (frame: Buffer) => number) => void;
+  readonly transmit: (write: (frame: Buffer) => number) => number;
   readonly onClosed: () => void;
 }
 

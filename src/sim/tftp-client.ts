@@ -43,6 +43,7 @@ export interface FetchOptions {
   readonly noWrap: boolean;
   /** Keep the content, not only size and check sum. */
   readonly keep: boolean;
+  readonly onBytes?: (count: number) => void;
   /** What real firmware would have choked on. */
   readonly complain: (text: string) => void;
 }
@@ -73,6 +74,8 @@ class Fetch {
   #lastBlock = -1;
   #lastBlockAt = 0;
   #isOver = false;
+  /** The network made two of our request: both may be answered. */
+  #isRequestDoubled = false;
   #cancelTimer: () => void = () => {};
 
   constructor(network: BoardNetwork, options: FetchOptions) {
@@ -129,7 +132,8 @@ class Fetch {
 
   #sendLast(): void {
     this.#lastSentAt = this.#clock.now();
-    this.#endpoint.send(this.#lastSent, { address: this.#options.server, port: this.#transferPort ?? 69 });
+    const copies = this.#endpoint.send(this.#lastSent, { address: this.#options.server, port: this.#transferPort ?? 69 });
+    this.#isRequestDoubled ||= copies > 1 && this.#transferPort === undefined;
   }
 
   #send(packet: Buffer): void {
@@ -144,7 +148,7 @@ class Fetch {
     }
     this.#isOver = true;
     this.#cancelTimer();
-    if (result.kind === 'missing') {
+    if (result.kind === 'missing' || !this.#options.strictDuplicates) {
       void this.#endpoint.close();
     } else {
       this.#clock.after(duplicateWindowMs, () => void this.#endpoint.close());
@@ -157,7 +161,7 @@ class Fetch {
   #receive(data: Buffer, peer: Peer, isCopy: boolean): void {
     const { server, filename, complain } = this.#options;
     if (peer.address !== server || (this.#transferPort !== undefined && peer.port !== this.#transferPort)) {
-      if (!isCopy) {
+      if (!isCopy && !this.#isRequestDoubled) {
         complain(`${filename}: a packet came from ${peer.address}:${peer.port}`);
       }
       return;
@@ -185,7 +189,7 @@ class Fetch {
   }
 
   #afterEnd(answer: TftpAnswer, isCopy: boolean): void {
-    if (answer.kind === 'error' || isCopy) {
+    if (answer.kind === 'error' || isCopy || this.#isRequestDoubled) {
       return;
     }
     const { filename, probe, complain, strictDuplicates } = this.#options;
@@ -265,6 +269,7 @@ class Fetch {
     this.#blocks += 1;
     this.#size += data.length;
     this.#crc = crc32(data, this.#crc);
+    this.#options.onBytes?.(data.length);
     if (this.#options.keep) {
       this.#chunks.push(Buffer.from(data));
     }
@@ -303,7 +308,8 @@ class Fetch {
     const now = this.#clock.now();
     const isDuplicate = block === this.#lastBlock;
     const isSoon = now - this.#lastBlockAt < duplicateWindowMs;
-    if (isDuplicate && isSoon && !isCopy && this.#options.strictDuplicates) {
+    const isBlamed = !isCopy && !this.#isRequestDoubled && this.#options.strictDuplicates;
+    if (isDuplicate && isSoon && isBlamed) {
       this.#options.complain(
         `${this.#options.filename}: ${block === 0 ? 'the OACK' : `block ${block}`} came twice within ${now - this.#lastBlockAt} ms`,
       );

@@ -104,10 +104,12 @@ async function playHere(context: Context, flags: SimFlags, plan: SimPlan, interf
       clock: systemClock,
       signal: context.signal,
       onEvent: (_board: Identity, event: SimEvent) => {
-        fetched += event.kind === 'file' ? event.bytes : 0;
         if (boards.length <= maxTalkative) {
           context.note(eventText(event));
         }
+      },
+      onBytes: (count) => {
+        fetched += count;
       },
       onBoard: (result) => results.push(result),
       ...(fileTimeoutMs === undefined ? {} : { fileTimeoutMs }),
