@@ -55,7 +55,7 @@ export interface Booted {
 }
 
 /** Texts, and whatever is compared or parsed, are kept even when nothing else is. */
-const keptNames = /\.(txt|cfg|ipxe)$|^[^.]*$/;
+const keptNames = /\.(txt|cfg)$|^pxelinux\.cfg\/|\/pxelinux\.cfg\//;
 /** Enough to see what goes wrong; a broken server says the same a thousand times. */
 const maxViolations = 50;
 

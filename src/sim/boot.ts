@@ -2,8 +2,10 @@
 import { messageOf, UserError } from '../domain/errors.ts';
 import { Board, type BoardOptions, type Booted } from './board.ts';
 import type { Model } from './models.ts';
+import { bootPc } from './pc-firmware.ts';
 import { bootEeprom } from './pi-eeprom.ts';
 import { bootPi3 } from './pi3-rom.ts';
+import { bootUBoot } from './u-boot.ts';
 
 export interface BoardResult {
   readonly serial: string;
@@ -49,7 +51,9 @@ async function bootModel(board: Board, model: Model): Promise<Booted> {
       return await bootPi3(board, model);
     case 'eeprom':
       return await bootEeprom(board, model);
+    case 'u-boot':
+      return await bootUBoot(board, model);
     default:
-      throw new UserError('bad-input', `${model.name} cannot be played`);
+      return await bootPc(board, model);
   }
 }
