@@ -123,6 +123,7 @@ async function playHere(context: Context, flags: SimFlags, plan: SimPlan, interf
       boards: storm.boards.map(({ boot, ...board }) => board),
       seconds: (Date.now() - startedAt) / 1000,
       makespanSeconds: storm.makespanSeconds,
+      cpuSeconds: cpuMicroseconds() / 1e6,
       ...(faults.bitsPerSecond === undefined ? {} : { bitsPerSecond: faults.bitsPerSecond }),
     });
   } finally {
@@ -136,6 +137,11 @@ function announce(context: Context, { model, boards }: SimPlan): void {
   for (const { serial, mac } of boards) {
     context.note(`  ${serial}  ${mac}`);
   }
+}
+
+function cpuMicroseconds(): number {
+  const { user, system } = process.cpuUsage();
+  return user + system;
 }
 
 async function writeBoot(result: BoardResult, folder: string): Promise<void> {

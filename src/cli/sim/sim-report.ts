@@ -26,6 +26,8 @@ export const SimReport = z.object({
   makespanRatio: z.number().optional(),
   makespanSeconds: z.number(),
   restarts: z.number(),
+  /** Processor time of the simulator itself: near `seconds`, it and not the server sets the pace. */
+  cpuSeconds: z.number(),
   boards: z.array(BoardReport),
 });
 export type SimReport = z.infer<typeof SimReport>;
@@ -36,10 +38,11 @@ export interface ReportFacts {
   readonly boards: readonly BoardReport[];
   readonly seconds: number;
   readonly makespanSeconds: number;
+  readonly cpuSeconds: number;
   readonly bitsPerSecond?: number;
 }
 
-export function simReport({ model, boards, seconds, makespanSeconds, bitsPerSecond }: ReportFacts): SimReport {
+export function simReport({ model, boards, seconds, makespanSeconds, cpuSeconds, bitsPerSecond }: ReportFacts): SimReport {
   const sum = (of: (board: BoardReport) => number): number => boards.reduce((total, board) => total + of(board), 0);
   const booted = boards.filter((board) => board.booted && board.violations.length === 0).length;
   const total = sum((board) => board.bytes);
@@ -56,6 +59,7 @@ export function simReport({ model, boards, seconds, makespanSeconds, bitsPerSeco
     ...(lineSeconds > 0 ? { makespanRatio: rounded(makespanSeconds / lineSeconds) } : {}),
     makespanSeconds: rounded(makespanSeconds),
     restarts: sum((board) => board.restarts),
+    cpuSeconds: rounded(cpuSeconds),
     boards: boards.map((board) => ({ ...board, seconds: rounded(board.seconds) })),
   };
 }
