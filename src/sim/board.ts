@@ -55,7 +55,7 @@ export interface Booted {
 }
 
 /** Texts, and whatever is compared or parsed, are kept even when nothing else is. */
-const keptNames = /\.(txt|cfg)$|^pxelinux\.cfg\/|\/pxelinux\.cfg\//;
+const keptNames = /\.txt$/;
 /** Enough to see what goes wrong; a broken server says the same a thousand times. */
 const maxViolations = 50;
 
@@ -103,7 +103,10 @@ export class Board {
 
   async fetch(
     filename: string,
-    how: Pick<FetchOptions, 'ask' | 'probe' | 'strictDuplicates' | 'noWrap'> & { readonly timing: TftpTiming },
+    how: Pick<FetchOptions, 'ask' | 'probe' | 'strictDuplicates' | 'strictOack' | 'noWrap'> & {
+      readonly timing: TftpTiming;
+      readonly keep?: boolean;
+    },
   ): Promise<Fetched> {
     this.checkPower();
     const startedAt = this.clock.now();
@@ -113,7 +116,7 @@ export class Board {
       server: this.server,
       address: this.address,
       port: this.nextPort,
-      keep: this.options.keep || keptNames.test(filename),
+      keep: how.keep === true || this.options.keep || keptNames.test(filename),
       complain: this.complain,
       ...(this.options.onBytes ? { onBytes: this.options.onBytes } : {}),
     });

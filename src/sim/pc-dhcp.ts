@@ -21,7 +21,7 @@ export interface PcDhcpStyle {
   readonly windowsMs: readonly number[];
   /** Ends collecting early. */
   readonly isEnough: (offers: readonly Heard[]) => boolean;
-  /** What an offer must say of itself in option 60 to be boot information. */
+  /** What an offer must say of itself in option 60 to be boot information; without it the lease is all there is. */
   readonly vendorClass: string | undefined;
 }
 
@@ -51,15 +51,21 @@ export async function pcDhcp(board: Board, style: PcDhcpStyle): Promise<BootInfo
   const ack = await requestLease(board, style, xid, lease);
   await board.network.setAddress(ack.reply.yiaddr, optionAddress(ack.reply, 1) ?? defaultMask);
   board.address = ack.reply.yiaddr;
-  const isBoot = ({ reply }: Heard): boolean =>
-    style.vendorClass === undefined ? fileOf(reply) !== '' : (optionText(reply, 60) ?? '').startsWith(style.vendorClass);
+  const { vendorClass } = style;
+  if (vendorClass === undefined) {
+    return useBootInfo(board, style, ack);
+  }
+  const isBoot = ({ reply }: Heard): boolean => (optionText(reply, 60) ?? '').startsWith(vendorClass);
   const chosen = isBoot(lease) ? ack : offers.find(isBoot);
   if (!chosen) {
     throw new UserError('unavailable', `${style.stage}: no server offered something to boot`);
   }
   checkIdentifier(board, chosen);
   // Nothing but option 60: the answer is at port 4011 (UefiPxeBcDxe, "BINL").
-  const info = fileOf(chosen.reply) === '' ? await askProxy(board, style, xid, serverOf(chosen)) : chosen;
+  return useBootInfo(board, style, fileOf(chosen.reply) === '' ? await askProxy(board, style, xid, serverOf(chosen)) : chosen);
+}
+
+function useBootInfo(board: Board, style: PcDhcpStyle, info: Heard): BootInfo {
   const boot = { server: serverOf(info), file: fileOf(info.reply), reply: info.reply };
   board.server = boot.server;
   board.options.onEvent({ kind: 'offer', stage: style.stage, address: board.address, server: boot.server });

@@ -46,7 +46,7 @@ async function bootPxeRom(board: Board, model: PcModel): Promise<Booted> {
 async function bootEdk2(board: Board, model: PcModel): Promise<Booted> {
   const style = pxeStyle(board, 'uefi', model.pxeArch, 'PXEClient', '003000', edk2WindowsMs);
   const { file } = await pcDhcp(board, style);
-  const how = { timing: pcTiming, strictDuplicates: false, noWrap: false };
+  const how = { timing: pcTiming, strictDuplicates: false, strictOack: true, noWrap: false };
   const options: TftpOption[] = [
     ['blksize', '1468'],
     ['windowsize', '4'],

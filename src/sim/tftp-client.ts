@@ -3,7 +3,16 @@ import { crc32 } from 'node:zlib';
 import type { Clock } from '../domain/clock.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { BoardNetwork, Peer, UdpPort } from './board-network.ts';
-import { ack, errorPacket, readRequest, readTftpAnswer, type TftpAnswer, type TftpError, type TftpOption } from './tftp-wire.ts';
+import {
+  ack,
+  badOptions,
+  errorPacket,
+  readRequest,
+  readTftpAnswer,
+  type TftpAnswer,
+  type TftpError,
+  type TftpOption,
+} from './tftp-wire.ts';
 
 const defaultBlockBytes = 512;
 const blockNumbers = 65_536;
@@ -37,6 +46,8 @@ export interface FetchOptions {
   /** Stops after the first answer with this error. */
   readonly probe?: TftpError;
   readonly timing: TftpTiming;
+  /** An OACK with more than was asked ends the transfer (tianocore/edk2, Mtftp4Option.c); others go on. */
+  readonly strictOack?: boolean;
   /** A duplicate within a second upsets it. */
   readonly strictDuplicates: boolean;
   /** Block numbers do not roll over: what is longer is cut at 65535 blocks without a word. */
@@ -214,14 +225,14 @@ class Fetch {
       this.#send(ack(0));
       return;
     }
-    const asked = new Map(ask.map(([name, value]) => [name.toLowerCase(), Number(value)]));
-    for (const [name, value] of given) {
-      const limit = asked.get(name);
-      if (limit === undefined) {
-        complain(`${filename}: the OACK has an option that was not asked, ${name}`);
-      } else if (name !== 'tsize' && Number(value) > limit) {
-        complain(`${filename}: the OACK's ${name} is ${value}, asked was ${limit}`);
-      }
+    const faults = oackFaults(given, ask);
+    for (const fault of faults) {
+      complain(`${filename}: ${fault}`);
+    }
+    if (this.#options.strictOack === true && faults.length > 0) {
+      this.#endpoint.send(errorPacket(badOptions), { address: this.#options.server, port: this.#transferPort ?? 69 });
+      this.#finish({ kind: 'missing', why: faults.join(', ') });
+      return;
     }
     const size = given.has('tsize') ? Number(given.get('tsize')) : undefined;
     if (probe) {
@@ -320,4 +331,16 @@ class Fetch {
     }
     return isDuplicate;
   }
+}
+
+/** RFC 2347: only what was asked is answered; RFC 2348 and 7440: never with more. */
+function oackFaults(given: ReadonlyMap<string, string>, ask: readonly TftpOption[]): string[] {
+  const asked = new Map(ask.map(([name, value]) => [name.toLowerCase(), Number(value)]));
+  return [...given].flatMap(([name, value]) => {
+    const limit = asked.get(name);
+    if (limit === undefined) {
+      return [`the OACK has an option that was not asked, ${name}`];
+    }
+    return name !== 'tsize' && Number(value) > limit ? [`the OACK's ${name} is ${value}, asked was ${limit}`] : [];
+  });
 }

@@ -22,6 +22,9 @@ export const earlyTerminate: TftpError = { code: 0, message: 'Early terminate' }
 /** The same of UefiPxeBcDxe, after it has learnt the size (tianocore/edk2, PxeBcMtftp.c). */
 export const userAborted: TftpError = { code: 8, message: 'User aborted the transfer' };
 
+/** RFC 2347 section 4. */
+export const badOptions: TftpError = { code: 8, message: 'Option negotiation failed' };
+
 export function errorPacket({ code, message }: TftpError): Buffer {
   return Buffer.concat([Buffer.from([0, 5, 0, code]), Buffer.from(`${message}\0`, 'latin1')]);
 }

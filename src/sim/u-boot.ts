@@ -35,9 +35,10 @@ export async function bootUBoot(board: Board, model: PcModel): Promise<Booted> {
       [55, [1, 3, 6, 12, 17, 209]],
     ],
   });
-  const get = (name: string): Promise<Fetched> => board.fetch(name, { ask, timing, strictDuplicates: false, noWrap: false });
+  const how = { ask, timing, strictDuplicates: false, noWrap: false };
+  const get = (name: string): Promise<Fetched> => board.fetch(name, how);
   const directory = info.file.includes('/') ? `${info.file.slice(0, info.file.lastIndexOf('/'))}/` : '';
-  const config = parseConfig(await readConfig(board, info, directory, get));
+  const config = parseConfig(await readConfig(board, info, directory, (name) => board.fetch(name, { ...how, keep: true })));
   const kernel = needed(await get(`${directory}${config.kernel}`), config.kernel);
   const initramfs = config.initrd === undefined ? undefined : needed(await get(`${directory}${config.initrd}`), config.initrd);
   if (config.fdt !== undefined) {
