@@ -1,7 +1,7 @@
 /**
  * TCP (RFC 9293) from the side of firmware that fetches a file: connects, sends one request, takes bytes in order and
- * acknowledges each segment at once. A segment out of turn is dropped and the gap acknowledged again; what is lost, the
- * server sends again.
+ * acknowledges each segment at once. A segment out of turn is kept and the gap acknowledged again, so that the server
+ * sends what was lost and not all that followed.
  */
 import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
@@ -40,6 +40,8 @@ export class TcpClient implements TcpStream {
   #sequence = 1;
   #unacknowledged: Buffer = Buffer.alloc(0);
   #expected = 0;
+  /** Segments behind a gap, by sequence number. BOUNDED: by the window. */
+  readonly #early = new Map<number, Buffer>();
   #lastHeardAt: number;
 
   constructor(options: TcpClientOptions) {
@@ -99,23 +101,50 @@ export class TcpClient implements TcpStream {
     if (data.length === 0 && !isFin && (flags & flag.syn) === 0) {
       return;
     }
-    const already = (this.#expected - sequence) >>> 0;
-    const isInTurn = already <= data.length;
-    if (isInTurn) {
-      const fresh = data.subarray(already);
-      this.#expected = (this.#expected + fresh.length + (isFin ? 1 : 0)) >>> 0;
-      this.#send(flag.ack, Buffer.alloc(0), this.#sequence);
-      if (fresh.length > 0) {
-        this.#options.onData(fresh);
-      }
-      if (isFin) {
-        this.#send(flag.fin | flag.ack, Buffer.alloc(0), this.#sequence);
-        this.#finish();
-        this.#options.onEnd(undefined);
-      }
+    const ahead = (sequence - this.#expected) >>> 0;
+    if (ahead > 0 && ahead <= windowBytes && data.length > 0) {
+      this.#early.set(sequence, Buffer.from(data));
+    }
+    this.#takeInTurn(sequence, data);
+    for (let next = this.#firstEarly(); next; next = this.#firstEarly()) {
+      this.#early.delete(next[0]);
+      this.#takeInTurn(...next);
+    }
+    // A FIN behind a gap comes again.
+    const isOver = isFin && this.#expected === (sequence + data.length) >>> 0;
+    this.#expected = (this.#expected + (isOver ? 1 : 0)) >>> 0;
+    if (this.#isClosed()) {
       return;
     }
-    this.#send(flag.ack, Buffer.alloc(0), this.#sequence);
+    this.#send(isOver ? flag.fin | flag.ack : flag.ack, Buffer.alloc(0), this.#sequence);
+    if (isOver) {
+      this.#finish();
+      this.#options.onEnd(undefined);
+    }
+  }
+
+  /** The reader of the data may close us. */
+  #isClosed(): boolean {
+    return this.#state === 'closed';
+  }
+
+  #takeInTurn(sequence: number, data: Buffer): void {
+    const already = (this.#expected - sequence) >>> 0;
+    if (already < data.length && !this.#isClosed()) {
+      const fresh = data.subarray(already);
+      this.#expected = (this.#expected + fresh.length) >>> 0;
+      this.#options.onData(fresh);
+    }
+  }
+
+  #firstEarly(): [number, Buffer] | undefined {
+    for (const [sequence, data] of this.#early) {
+      // Up to a window behind counts as had already.
+      if ((this.#expected - sequence) >>> 0 <= windowBytes * 2) {
+        return [sequence, data];
+      }
+    }
+    return undefined;
   }
 
   /** Sends SYN or request again until the server has it, and gives up on a server that fell silent. */
