@@ -6,7 +6,7 @@ import { addDemoCommand } from './demo/demo-command.ts';
 import { addImageCommands } from './image-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
-import { addSimCommand } from './sim-command.ts';
+import { addSimCommand } from './sim/sim-command.ts';
 import { addTestCommand } from './test-command.ts';
 import { addUpCommand } from './up-command.ts';
 

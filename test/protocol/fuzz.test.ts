@@ -2,7 +2,7 @@ import { readdirSync } from 'node:fs';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DecodeError } from '#src/domain/errors.ts';
-import { readDatagram } from '#src/net/udp-listener.ts';
+import { readDatagram } from '#src/net/read-datagram.ts';
 import { classifyClient } from '#src/policy/classify-client.ts';
 import { readTftpPath } from '#src/policy/tftp-path.ts';
 import { dissectDhcp } from '#src/protocol/dhcp/dissect.ts';
