@@ -9,9 +9,19 @@ import type { Node, NodeName } from '../domain/node.ts';
 import { parseSerial } from '../domain/serial.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
+import { whyNotServed } from '../policy/boot-information.ts';
 import { opensSession, stageOfFile } from '../policy/boot-progress.ts';
 import { architectureOf, type Client } from '../policy/classify-client.ts';
-import { type BootFacts, renderCmdlineTxt, renderConfigTxt, renderIpxeBoot, renderIpxeUnknown } from '../policy/render-config.ts';
+import {
+  type BootFacts,
+  deviceTreeDirectory,
+  renderCmdlineTxt,
+  renderConfigTxt,
+  renderGrubCfg,
+  renderIpxeBoot,
+  renderIpxeUnknown,
+  renderPxelinuxCfg,
+} from '../policy/render-config.ts';
 import { isExpectedMissing, readTftpPath } from '../policy/tftp-path.ts';
 import type { DhcpReport } from '../servers/dhcp/dhcp-server.ts';
 import type { FileAnswer, TftpReport } from '../servers/tftp/tftp-server.ts';
@@ -29,6 +39,8 @@ export interface BootServiceOptions {
   readonly images: ImageCatalog;
   /** In this order; the first that has a file serves it. */
   readonly fileSources: readonly FileSource[];
+  /** The one of them that anybody may read from. */
+  readonly programs: FileSource;
   readonly httpPort: number;
   readonly clock: Clock;
   readonly log: Logger;
@@ -70,12 +82,18 @@ export class BootService {
     if (client.model !== undefined && node.model !== client.model && client.class !== 'pi3-rom') {
       nodes.update(node.name, { model: client.model });
     }
-    if (decision.kind === 'offer' && !this.#opening.has(node.name) && opensSession(sessions.of(node.name), client.class, clock.now())) {
+    const notServed = decision.kind === 'silence' && decision.reason === 'firmware-not-served';
+    // What we have no offer for may have been told by hand where its files are.
+    if (
+      (decision.kind === 'offer' || notServed) &&
+      !this.#opening.has(node.name) &&
+      opensSession(sessions.of(node.name), client.class, clock.now())
+    ) {
       void this.#open(node, client);
     }
     const detail =
       decision.kind === 'silence'
-        ? `${client.class}: silence, ${decision.reason}`
+        ? `${client.class}: silence, ${notServed ? whyNotServed(client) : decision.reason}`
         : `${client.class}: ${decision.kind} ${decision.reply.yiaddr}`;
     void this.#session(node.name).then(() => sessions.record(node.name, 'dhcp', 'dhcp', detail));
   }
@@ -121,7 +139,8 @@ export class BootService {
     const session = await this.#sessionForFiles(node, owner);
     const image = session && (await this.#options.images.find(session.digest));
     const boot = { image, text: (path: string) => (session && image ? this.#renderText(path, session, image, face) : undefined) };
-    const bytes = await readFromSources(this.#options.fileSources, name.path, boot);
+    const path = deviceTreeName(name.path);
+    const bytes = await readFromSources(this.#options.fileSources, path, boot);
     return bytes ? { kind: 'found', bytes } : { kind: 'missing', expected: isExpectedMissing(name.path) };
   }
 
@@ -141,11 +160,16 @@ export class BootService {
 
   /** Depends on nothing that can change during a boot, so all reads of it see the same bytes. */
   #renderText(path: string, session: BootSession, image: Image, face: Face): string | undefined {
+    const facts = this.#bootFacts(session, image, face);
     switch (path) {
       case 'config.txt':
-        return renderConfigTxt(this.#bootFacts(session, image, face));
+        return renderConfigTxt(facts);
       case 'cmdline.txt':
-        return renderCmdlineTxt(this.#bootFacts(session, image, face));
+        return renderCmdlineTxt(facts);
+      case 'grub/grub.cfg':
+        return renderGrubCfg(facts);
+      case `pxelinux.cfg/01-${session.mac?.replaceAll(':', '-')}`:
+        return renderPxelinuxCfg(facts);
       default:
         return undefined;
     }
@@ -197,7 +221,31 @@ export class BootService {
     }
   }
 
-  // ---- iPXE ----
+  // ---- HTTP, before there is a token ----
+
+  async bootProgram(name: string, peer: Ipv4): Promise<Buffer> {
+    const answer = await this.#options.programs(name, { image: undefined, text: () => undefined });
+    if (!('found' in answer)) {
+      throw new UserError('not-found', `There is no boot program "${name}"`);
+    }
+    const owner = await this.#options.finder.ownerOf(peer);
+    const node = this.#options.finder.behind(undefined, owner);
+    if (node) {
+      this.#options.sessions.record(node.name, 'firmware', 'file sent', `${name} ${answer.found.length} bytes`);
+    }
+    return answer.found;
+  }
+
+  async grubConfig(peer: Ipv4, face: Face): Promise<string> {
+    const owner = await this.#options.finder.ownerOf(peer);
+    const node = this.#options.finder.behind(undefined, owner);
+    const session = node && (await this.#session(node.name));
+    if (!session || !isInFirmware(session)) {
+      throw new UserError('not-permitted', `${peer} is no node, or no boot of it is under way`);
+    }
+    this.#options.sessions.record(session.node, 'firmware', 'file sent', 'grub/grub.cfg');
+    return renderGrubCfg(this.#bootFacts(session, await this.#options.images.require(session.digest), face));
+  }
 
   /** Who asks is told by the link, not by the query: a token is for the machine that it boots. */
   async ipxeBoot(query: { readonly mac: string; readonly uuid: string }, peer: Ipv4, face: Face): Promise<string> {
@@ -229,6 +277,11 @@ export class BootService {
     this.#options.sessions.record(session.node, 'kernel', 'file requested', `${name} ${file.bytes} bytes`);
     return this.#options.images.pathOf(image.digest, file.path);
   }
+}
+
+/** U-Boot names a device tree with its vendor, `dtbs/broadcom/x.dtb`; images have them by their last name. */
+function deviceTreeName(path: string): string {
+  return path.replace(new RegExp(`^${deviceTreeDirectory}/(?:[^/]+/)*`), '');
 }
 
 function isInFirmware(session: BootSession): boolean {

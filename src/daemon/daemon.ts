@@ -1,11 +1,12 @@
 /** The composition root: builds everything, binds everything, then serves, then says ready. */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Places, projectRoot } from '../config/places.ts';
+import type { Places } from '../config/places.ts';
 import type { InterfaceSettings, Settings } from '../config/schema.ts';
 import { systemCode, UserError } from '../domain/errors.ts';
 import { type AddressRange, anyAddress, contains, type Ipv4, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../domain/ipv4.ts';
 import type { Node } from '../domain/node.ts';
+import { bootProgramPlaces } from '../images/boot-programs.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { findInterface, type InterfaceFacts, readNeighbours } from '../net/interfaces.ts';
@@ -14,7 +15,7 @@ import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
 import { OverlayDisks } from '../overlays/overlay-disks.ts';
 import { allocateAddress } from '../policy/allocate-address.ts';
 import type { Client } from '../policy/classify-client.ts';
-import { renderIpxeStart } from '../policy/render-config.ts';
+import { kernelFiles, plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
 import { DhcpServer } from '../servers/dhcp/dhcp-server.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
@@ -29,7 +30,7 @@ import { createAdminService } from './admin-service.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
 import { Exports } from './exports.ts';
-import { bootAssets, FileCache, imageFiles, perNodeText } from './file-sources.ts';
+import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
 import { Jobs } from './jobs.ts';
 import { NodeFinder } from './node-finder.ts';
@@ -73,7 +74,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const hostKeys = new HostKeys(places.keys);
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
-  const assetDirectories: Record<string, string> = JSON.parse(await readFile(join(projectRoot, 'boot-assets/ipxe.json'), 'utf8'));
+  const programs = await bootProgramPlaces(places.cache);
+  const programFiles = bootAssets(programs, cache);
+  const ofImage = imageFiles((image, file) => images.pathOf(image.digest, file), cache);
   const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours });
   const boot = new BootService({
     nodes,
@@ -81,7 +84,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     sessions,
     unclaimed,
     images,
-    fileSources: [perNodeText, imageFiles((image, file) => images.pathOf(image.digest, file), cache), bootAssets(assetDirectories, cache)],
+    fileSources: [perNodeText, ofImage, plainKernel(ofImage, kernelFiles.arm64, plainKernelFile), programFiles],
+    programs: programFiles,
     httpPort: settings.httpPort,
     clock,
     log,
@@ -174,6 +178,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         dns: wanted.dns,
         leaseSeconds: settings.leaseSeconds,
         ipxeUrl: `http://${facts.address}:${settings.httpPort}/ipxe/start`,
+        programsUrl: `http://${facts.address}:${settings.httpPort}/programs/`,
+        uefiLoader: wanted.uefiLoader,
         ...(wanted.router ? { router: wanted.router } : {}),
       },
       clock,
@@ -249,6 +255,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       ipxeStart: () => renderIpxeStart(face.address, settings.httpPort),
       ipxeBoot: (query, peer) => boot.ipxeBoot(query, peer, face),
       bootFile: (token, name) => boot.bootFile(token, name),
+      program: (name, peer) => boot.bootProgram(name, peer),
+      grubConfig: (peer) => boot.grubConfig(peer, face),
       plan: (token, peer) => handover.plan(token, peer),
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),

@@ -56,14 +56,13 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
     return { class: 'ipxe', model: 'PC', ...pc };
   }
   if (vendor.startsWith('HTTPClient')) {
-    return { class: 'uefi-http', model: 'PC', ...pc };
+    return { class: 'uefi-http', model: modelOf(pc.pxeArch), ...pc };
   }
   if (vendor.startsWith('U-Boot')) {
-    return { class: 'u-boot', ...pc };
+    return { class: 'u-boot', model: modelOf(pc.pxeArch), ...pc };
   }
   if (vendor.startsWith('PXEClient')) {
-    const name = pc.pxeArch === undefined ? undefined : pxeArchitectures.get(pc.pxeArch)?.name;
-    return { class: 'pxe', model: name === undefined ? 'PC' : `PC (${name})`, ...pc };
+    return { class: 'pxe', model: modelOf(pc.pxeArch), ...pc };
   }
   return { class: 'lease', mac };
 }
@@ -99,6 +98,11 @@ function pcSerial(guid: Buffer | undefined): { serial?: Serial } {
   return uuid && !uuid.every((byte) => byte === 0) ? { serial: uuidSerial(uuid) } : {};
 }
 
+function modelOf(pxeArch: number | undefined): string {
+  const name = pxeArch === undefined ? undefined : pxeArchitectures.get(pxeArch)?.name;
+  return name === undefined ? 'PC' : `PC (${name})`;
+}
+
 function pxeArchOf(message: DhcpMessage): { pxeArch?: number } {
   const data = optionOf(message, OptionCode.ClientSystemArchitecture);
   return data && data.length >= 2 ? { pxeArch: data.readUInt16BE(0) } : {};
@@ -112,6 +116,5 @@ export function architectureOf(
   if (client.class.startsWith('pi') || (serial && isPiSerial(serial))) {
     return 'arm64';
   }
-  const armUefi = 11;
-  return client.pxeArch === armUefi ? 'arm64' : 'amd64';
+  return pxeArchitectures.get(client.pxeArch ?? 0)?.arch ?? 'amd64';
 }

@@ -16,6 +16,8 @@ const full: DhcpFacts = {
   dns: [parseIpv4('10.77.0.1')],
   leaseSeconds: 86_400,
   ipxeUrl: 'http://10.77.0.1:8067/ipxe/start',
+  programsUrl: 'http://10.77.0.1:8067/programs/',
+  uefiLoader: 'ipxe',
   node: { name: 'red5' },
   address,
 };

@@ -23,6 +23,8 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
       asked.push(`${token} ${name}`);
       return token === 'good' && name === 'vmlinuz' ? Promise.resolve(join(folder, name)) : refuse();
     },
+    program: (name) => (name === 'ipxe.efi' ? Promise.resolve(Buffer.from('0123456789')) : refuse()),
+    grubConfig: () => Promise.resolve('boot\n'),
     plan: (token) => (token === 'good' ? Promise.resolve("PLAN_NODE='red5'\n") : refuse()),
     seed: (token) => (token === 'good' ? Promise.resolve(Buffer.from('seed')) : refuse()),
     event: (token, _peer, name, detail) => void asked.push(`${token} ${name} ${detail}`),
