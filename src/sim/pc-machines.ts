@@ -29,6 +29,8 @@ const x86: Pick<PcModel, 'program'> = { program: 'qemu-system-x86_64' };
 const ovmf: Flash = { code: '/usr/share/OVMF/OVMF_CODE_4M.fd', variables: '/usr/share/OVMF/OVMF_VARS_4M.fd' };
 // romfile= keeps QEMU's iPXE out of the way: the firmware's own network stack is the client.
 const ownDriver = 'virtio-net-pci,romfile=';
+// U-Boot 2023.01 reads the MAC of a virtio-net-pci as its first octet six times.
+const ubootNic = 'e1000,romfile=';
 const noPxe = ['IPv4', 'IPv6'].flatMap((family) => ['-fw_cfg', `name=opt/org.tianocore/${family}PXESupport,string=n`]);
 const virt = ['-machine', 'virt', '-cpu', 'cortex-a72', '-smp', '2'];
 
@@ -55,14 +57,14 @@ const models = {
     program: 'qemu-system-aarch64',
     title: 'U-Boot arm64, pxelinux.cfg',
     machine: virt,
-    nic: ownDriver,
+    nic: ubootNic,
     flash: { code: '/usr/lib/u-boot/qemu_arm64/u-boot.bin' },
   },
   'u-boot-efi': {
     program: 'qemu-system-aarch64',
     title: 'U-Boot arm64, as it comes',
     machine: virt,
-    nic: ownDriver,
+    nic: ubootNic,
     flash: { code: '/usr/lib/u-boot/qemu_arm64/u-boot.bin' },
   },
 } as const satisfies Record<string, PcModel>;
