@@ -4,6 +4,17 @@ import { parseImageName } from '../domain/image.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
 import { parsed } from './parsed.ts';
 
+/** A subnet behind a relay, known by the relay's address (giaddr). */
+const RelayedSettings = z.strictObject({
+  subnet: parsed(parseSubnet),
+  pool: parsed(parseAddressRange).optional(),
+  router: parsed(parseIpv4).optional(),
+  dns: z.array(parsed(parseIpv4)).default([]),
+});
+export type RelayedSettings = z.infer<typeof RelayedSettings>;
+
+const delays = z.array(z.int().min(0).max(5000)).max(8);
+
 export const InterfaceSettings = z.strictObject({
   name: z.string().min(1),
   mode: z.enum(['proxy', 'full', 'off']).default('proxy'),
@@ -13,6 +24,7 @@ export const InterfaceSettings = z.strictObject({
   pool: parsed(parseAddressRange).optional(),
   router: parsed(parseIpv4).optional(),
   dns: z.array(parsed(parseIpv4)).default([]),
+  relayed: z.array(RelayedSettings).default([]),
 });
 export type InterfaceSettings = z.infer<typeof InterfaceSettings>;
 
@@ -22,6 +34,10 @@ export const Settings = z.strictObject({
   nbdPort: z.int().min(1).max(65_535).default(10_809),
   /** A day; our nodes keep their addresses anyway. */
   leaseSeconds: z.int().min(120).max(31_536_000).default(86_400),
+  /** When the mask ROM of a 3B is answered, in milliseconds after its DISCOVER. */
+  romSchedule: z
+    .strictObject({ full: delays.min(1), proxy: delays.min(1), proxyNudges: delays })
+    .default({ full: [0, 600, 1200], proxy: [1200, 2200], proxyNudges: [600] }),
   defaultImage: parsed(parseImageName).default(parseImageName('debian-13')),
   /** Virtual size; what is not written takes no space. */
   overlayBytes: z

@@ -3,20 +3,13 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Places } from '../config/places.ts';
 import type { InterfaceSettings, Settings } from '../config/schema.ts';
-import { systemCode, UserError } from '../domain/errors.ts';
-import { type AddressRange, anyAddress, contains, type Ipv4, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../domain/ipv4.ts';
-import type { Node } from '../domain/node.ts';
 import { bootProgramPlaces } from '../images/boot-programs.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { findInterface, type InterfaceFacts, readNeighbours } from '../net/interfaces.ts';
-import { portOwner } from '../net/port-owner.ts';
 import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
 import { OverlayDisks } from '../overlays/overlay-disks.ts';
-import { allocateAddress } from '../policy/allocate-address.ts';
-import type { Client } from '../policy/classify-client.ts';
 import { kernelFiles, plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
-import { DhcpServer } from '../servers/dhcp/dhcp-server.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
 import { createNodeFace } from '../servers/http/node-face.ts';
@@ -29,12 +22,14 @@ import { SessionStore } from '../store/sessions.ts';
 import { createAdminService } from './admin-service.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
+import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
 import { Jobs } from './jobs.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
+import { assertPortFree, orNamePortOwner } from './open-port.ts';
 import { lockState } from './state-lock.ts';
 import { systemClock } from './system-clock.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
@@ -149,7 +144,22 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 
   async function serveInterface({ settings: wanted, facts }: { settings: InterfaceSettings; facts: InterfaceFacts }): Promise<void> {
     const face: Face = { name: facts.name, address: facts.address };
-    await startDhcp(wanted, facts, face);
+    stack.use(
+      await startDhcp({
+        wanted,
+        facts,
+        nodes,
+        leases,
+        finder,
+        clock,
+        log,
+        settings,
+        report: (report) => boot.onDhcp(report, face),
+        onBadPacket: () => {
+          counters.badDhcp += 1;
+        },
+      }),
+    );
     await startTftp(facts, face);
     await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
       stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),
@@ -165,66 +175,6 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     });
     stack.use(nbd);
     await nbd.start();
-  }
-
-  async function startDhcp(wanted: InterfaceSettings, facts: InterfaceFacts, face: Face): Promise<void> {
-    const subnet = checkedSubnet(wanted, facts);
-    const pool = wanted.pool ?? defaultPool(subnet);
-    const server = new DhcpServer({
-      facts: {
-        mode: wanted.mode,
-        server: facts.address,
-        subnet,
-        dns: wanted.dns,
-        leaseSeconds: settings.leaseSeconds,
-        ipxeUrl: `http://${facts.address}:${settings.httpPort}/ipxe/start`,
-        programsUrl: `http://${facts.address}:${settings.httpPort}/programs/`,
-        uefiLoader: wanted.uefiLoader,
-        ...(wanted.router ? { router: wanted.router } : {}),
-      },
-      clock,
-      findNode: (client) => finder.find(client),
-      reserveAddress: (client, node) => reserveAddress(client, node, { subnet, pool, own: facts.address }),
-      report: (report) => boot.onDhcp(report, face),
-      onBadPacket: (reason) => {
-        counters.badDhcp += 1;
-        log.debug({ reason, interface: facts.name }, 'bad dhcp packet');
-      },
-    });
-    stack.defer(() => server.close());
-    const endpoint: UdpEndpoint = await orNamePortOwner('udp', 67, facts.address, async () =>
-      openUdpEndpoint({
-        interfaceName: facts.name,
-        address: anyAddress,
-        port: 67,
-        onMessage: (data, peer) => server.receive(data, peer.port, endpoint.send),
-        onError: (error) => log.warn({ reason: error.message }, 'dhcp socket'),
-      }),
-    );
-    stack.use(endpoint);
-  }
-
-  function reserveAddress(
-    client: Client,
-    node: Node,
-    { subnet, pool, own }: { subnet: Subnet; pool: AddressRange; own: Ipv4 },
-  ): Ipv4 | undefined {
-    const registered = new Map(nodes.list().flatMap((other: Node) => (other.address ? [[other.address, other.name] as const] : [])));
-    const address = allocateAddress({
-      mac: client.mac,
-      pool,
-      ...(node.address && contains(subnet, node.address) ? { wanted: node.address } : {}),
-      ...held(leases.addressOf(client.mac)),
-      isTaken: (candidate) => {
-        const holder = leases.holderOf(candidate);
-        const owner = registered.get(candidate);
-        return candidate === own || (holder !== undefined && holder !== client.mac) || (owner !== undefined && owner !== node.name);
-      },
-    });
-    if (address !== undefined) {
-      leases.keep(client.mac, address, node.name);
-    }
-    return address;
   }
 
   async function startTftp(facts: InterfaceFacts, face: Face): Promise<void> {
@@ -264,65 +214,4 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });
   }
-}
-
-function held(address: Ipv4 | undefined): { held?: Ipv4 } {
-  return address === undefined ? {} : { held: address };
-}
-
-/** In mode full we own the subnet, so our own address must be in it. @throws UserError bad-input */
-function checkedSubnet(wanted: InterfaceSettings, facts: InterfaceFacts): Subnet {
-  const subnet = wanted.subnet ?? facts.subnet;
-  if (!contains(subnet, facts.address)) {
-    throw new UserError('bad-input', `${facts.name} has the address ${facts.address}, which is not in ${subnet.network}/${subnet.prefix}`, {
-      hint: `Give the interface an address of that subnet, or serve ${facts.subnet.network}/${facts.subnet.prefix}`,
-    });
-  }
-  const pool = wanted.pool;
-  if (pool && !(contains(subnet, pool.first) && contains(subnet, pool.last))) {
-    throw new UserError('bad-input', `The pool ${pool.first}-${pool.last} is not in ${subnet.network}/${subnet.prefix}`);
-  }
-  return subnet;
-}
-
-/** The upper half of the subnet, so that the lower one is left for addresses that people give by hand. */
-function defaultPool(subnet: Subnet): AddressRange {
-  const first = ipv4ToNumber(subnet.network);
-  const size = 2 ** (32 - subnet.prefix);
-  return { first: ipv4FromNumber(first + size / 2), last: ipv4FromNumber(first + size - 2) };
-}
-
-async function orNamePortOwner<T>(protocol: 'udp' | 'tcp', port: number, address: Ipv4, open: () => Promise<T>): Promise<T> {
-  try {
-    return await open();
-  } catch (error) {
-    switch (systemCode(error)) {
-      case 'EADDRINUSE':
-        throw portTaken(protocol.toUpperCase(), port, await portOwner(protocol, port, address));
-      case 'EACCES':
-      case 'EPERM':
-        throw new UserError(
-          'not-permitted',
-          `Port ${port} and binding to an interface need the privileges CAP_NET_BIND_SERVICE and CAP_NET_RAW`,
-          {
-            hint: 'Run it with sudo, or as the systemd service',
-          },
-        );
-      default:
-        throw error;
-    }
-  }
-}
-
-async function assertPortFree(port: number, address: Ipv4): Promise<void> {
-  const owner = await portOwner('tcp', port, address);
-  if (owner !== undefined) {
-    throw portTaken('TCP', port, owner);
-  }
-}
-
-function portTaken(protocol: string, port: number, owner: string | undefined): UserError {
-  return new UserError('in-use', `${protocol} port ${port} is taken by ${owner ?? 'another program'}`, {
-    hint: 'Stop that program, or serve another interface or port',
-  });
 }

@@ -14,7 +14,10 @@ export function parseMac(input: string): Mac {
 }
 
 export function macFromBytes(bytes: Buffer): Mac {
-  return parseMac(bytes.subarray(0, 6).toString('hex'));
+  const digits = bytes.toString('hex', 0, 6);
+  return digits.length === 12
+    ? (`${digits.slice(0, 2)}:${digits.slice(2, 4)}:${digits.slice(4, 6)}:${digits.slice(6, 8)}:${digits.slice(8, 10)}:${digits.slice(10)}` as Mac)
+    : parseMac(digits);
 }
 
 export function macBytes(mac: Mac): Buffer {

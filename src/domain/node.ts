@@ -25,6 +25,8 @@ export interface Node {
   readonly overlay: OverlayMode;
   /** The overlay is made anew at the next boot. */
   readonly reimage: boolean;
+  /** Its firmware hears nothing from us, so it goes on to its next boot device. A running system keeps its address. */
+  readonly hold?: boolean;
 }
 
 /** @throws UserError bad-input */

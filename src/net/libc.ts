@@ -18,12 +18,14 @@ const AF_UNIX = 1;
 const AF_INET = 2;
 const AF_PACKET = 17;
 const ETH_P_IP = 0x0800;
+const ETH_P_ARP = 0x0806;
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
 const SOL_SOCKET = 1;
 const SO_BROADCAST = 6;
 const SO_BINDTODEVICE = 25;
+const SO_RCVBUFFORCE = 33;
 const LOCK_EX_NB = 2 | 4;
 
 /** A system call's failure with its errno name, in the form of Node's own system errors. */
@@ -58,14 +60,20 @@ export function openUdpDescriptor(interfaceName: string, address: Ipv4, port: nu
   }
 }
 
-/** Hears every IPv4 packet that reaches an interface, whatever its destination address is. @throws SystemError */
-export function openPacketDescriptor(interfaceIndex: number): number {
-  const protocol = ((ETH_P_IP & 0xff) << 8) | (ETH_P_IP >> 8);
+/** Beyond the system's limit, where we may; else nothing happens: a small buffer still works. */
+export function forceReceiveBuffer(fd: number, bytes: number): void {
+  const value = Buffer.alloc(4);
+  value.writeInt32LE(bytes);
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, value, value.length);
+}
+
+export type EtherType = typeof ETH_P_IP | typeof ETH_P_ARP;
+
+/** Hears every packet of a kind that reaches an interface, whatever its destination address is. @throws SystemError */
+export function openPacketDescriptor(interfaceIndex: number, etherType: EtherType = ETH_P_IP): number {
+  const protocol = ((etherType & 0xff) << 8) | (etherType >> 8);
   const fd = checked('socket AF_PACKET', socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
-  const sockaddr = Buffer.alloc(20);
-  sockaddr.writeUInt16LE(AF_PACKET, 0);
-  sockaddr.writeUInt16BE(ETH_P_IP, 2);
-  sockaddr.writeInt32LE(interfaceIndex, 4);
+  const sockaddr = linkAddress(interfaceIndex, etherType);
   try {
     checked(`bind to interface ${interfaceIndex}`, bind(fd, sockaddr, sockaddr.length));
     return fd;
@@ -73,6 +81,22 @@ export function openPacketDescriptor(interfaceIndex: number): number {
     closeSync(fd);
     throw error;
   }
+}
+
+function linkAddress(interfaceIndex: number, etherType: EtherType): Buffer {
+  const sockaddr = Buffer.alloc(20);
+  sockaddr.writeUInt16LE(AF_PACKET, 0);
+  sockaddr.writeUInt16BE(etherType, 2);
+  sockaddr.writeInt32LE(interfaceIndex, 4);
+  return sockaddr;
+}
+
+/** A packet to all stations on the link, without its Ethernet header, which the kernel writes. @throws SystemError */
+export function broadcastPacket(fd: number, interfaceIndex: number, etherType: EtherType, packet: Buffer): void {
+  const sockaddr = linkAddress(interfaceIndex, etherType);
+  sockaddr[11] = 6;
+  sockaddr.fill(0xff, 12, 18);
+  checked('sendto AF_PACKET', Number(sendto(fd, packet, packet.length, 0, sockaddr, sockaddr.length)));
 }
 
 /** The next packet, or undefined when none waits. @throws SystemError */

@@ -1,7 +1,7 @@
 /** A UDP socket bound to one interface: what it hears came from there, what it sends leaves there. */
 import { createSocket, type Socket } from 'node:dgram';
-import { type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
-import { openUdpDescriptor } from './libc.ts';
+import { anyAddress, type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
+import { forceReceiveBuffer, openUdpDescriptor } from './libc.ts';
 
 export interface UdpPeer {
   readonly address: Ipv4;
@@ -20,6 +20,8 @@ export interface UdpEndpointOptions {
   readonly address: Ipv4;
   /** 0 takes a free one. */
   readonly port: number;
+  /** What may wait in the kernel while we are busy; by default what the system allows everybody. */
+  readonly receiveBufferBytes?: number;
   readonly onMessage: (data: Buffer, peer: UdpPeer) => void;
   readonly onError: (error: Error) => void;
 }
@@ -27,15 +29,28 @@ export interface UdpEndpointOptions {
 /** @throws SystemError when the port is taken or the interface is missing */
 export function openUdpEndpoint(options: UdpEndpointOptions): UdpEndpoint {
   const fd = openUdpDescriptor(options.interfaceName, options.address, options.port);
-  const socket: Socket = createSocket('udp4');
+  if (options.receiveBufferBytes !== undefined) {
+    forceReceiveBuffer(fd, options.receiveBufferBytes);
+  }
+  // All peers are addresses already: nothing to look up, which Node would do in a later turn.
+  const socket: Socket = createSocket({ type: 'udp4', lookup: (address, _options, callback) => callback(null, address, 4) });
+  let known = { text: '', address: anyAddress };
   socket.on('message', (data, from) => {
     // Nobody can be answered at port 0, and Node throws at the attempt.
     if (from.port !== 0) {
-      receive(options, data, { address: parseIpv4(from.address), port: from.port });
+      if (known.text !== from.address) {
+        known = { text: from.address, address: parseIpv4(from.address) };
+      }
+      receive(options, data, { address: known.address, port: from.port });
     }
   });
   socket.on('error', options.onError);
   socket.bind({ fd });
+  const onSent = (error: Error | null): void => {
+    if (error) {
+      options.onError(error);
+    }
+  };
   let closing: Promise<void> | undefined;
   const close = (): Promise<void> => {
     closing ??= new Promise((resolve) => socket.close(() => resolve()));
@@ -45,11 +60,7 @@ export function openUdpEndpoint(options: UdpEndpointOptions): UdpEndpoint {
     port: socket.address().port,
     send: (data, peer) => {
       if (!closing) {
-        socket.send(data, peer.port, peer.address, (error) => {
-          if (error) {
-            options.onError(error);
-          }
-        });
+        socket.send(data, peer.port, peer.address, onSent);
       }
     },
     close,

@@ -3,8 +3,9 @@ import { anyAddress, type Ipv4 } from '../domain/ipv4.ts';
 import { type DhcpMessage, type DhcpOption, optionOf } from '../protocol/dhcp/message.ts';
 import { OptionCode } from '../protocol/dhcp/option-code.ts';
 import { raspberryPiMenu, useBootFileName } from '../protocol/dhcp/pxe-vendor.ts';
+import { architectureCodes } from './architecture-codes.ts';
 import { type Client, isPi } from './classify-client.ts';
-import { type PxePlatform, pxeArchitectures, type UefiLoader } from './client-tables.ts';
+import { bootPrograms, type UefiLoader, unservedReasons } from './client-tables.ts';
 
 export interface BootOffer {
   /** Our address on the interface that heard the request. */
@@ -51,7 +52,7 @@ export function bootInformation(request: DhcpMessage, client: Client, facts: Boo
     }
     case 'u-boot':
       // It takes no file name: `pxe get` asks siaddr for pxelinux.cfg/01-<mac>.
-      return facts.mode === 'proxy' || platformOf(client)?.unserved !== undefined
+      return facts.mode === 'proxy' || unservedReasons.has(client.pxeArch ?? 0)
         ? undefined
         : { siaddr: facts.server, file: '', options: echo(request, OptionCode.ClientMachineIdentifier) };
     case 'lease':
@@ -63,21 +64,18 @@ export function bootInformation(request: DhcpMessage, client: Client, facts: Boo
 
 /** Why bootInformation has nothing for this machine of ours, for people. */
 export function whyNotServed(client: Client): string {
-  const platform = platformOf(client);
-  if (platform?.unserved !== undefined) {
-    return `${platform.name}: ${platform.unserved}`;
+  const name = architectureCodes.get(client.pxeArch ?? 0)?.name ?? `option 93 is ${client.pxeArch}`;
+  const reason = unservedReasons.get(client.pxeArch ?? 0);
+  if (reason !== undefined) {
+    return `${name}: ${reason}`;
   }
-  return platform === undefined
-    ? `option 93 is ${client.pxeArch ?? 'missing'}, which no boot program is for`
-    : 'U-Boot takes the first DHCP offer for the only one, so in proxy mode it is left to the router; give it serverip by hand';
-}
-
-function platformOf(client: Client): PxePlatform | undefined {
-  return pxeArchitectures.get(client.pxeArch ?? 0);
+  return client.class === 'u-boot' || bootPrograms.has(client.pxeArch ?? 0)
+    ? 'U-Boot takes the first DHCP offer for the only one, so in proxy mode it is left to the router; give it serverip by hand'
+    : `${name}: no boot program is for it`;
 }
 
 function programFor(client: Client, facts: BootOffer): string | undefined {
-  return platformOf(client)?.programs?.[facts.uefiLoader];
+  return bootPrograms.get(client.pxeArch ?? 0)?.[facts.uefiLoader];
 }
 
 /**

@@ -1,17 +1,19 @@
 /**
  * Who asks? Every Raspberry Pi announces itself as an x86 BIOS in options 60 and 93, so option 97 is looked at before
- * the architecture (pi-netboot A.1; first match wins).
+ * the architecture (pi-netboot A.1). One table; the first rule that matches wins.
  */
 import { type Mac, macBytes } from '../domain/mac.ts';
 import { isPiSerial, piSerial, type Serial, uuidSerial } from '../domain/serial.ts';
 import { clientMac, type DhcpMessage, optionOf } from '../protocol/dhcp/message.ts';
 import { OptionCode } from '../protocol/dhcp/option-code.ts';
-import { piFourccs, piModels, piOuis, pxeArchitectures } from './client-tables.ts';
+import { architectureCodes, firstKnownCode } from './architecture-codes.ts';
+import { pi3Oui, piFourccs, piOuis } from './client-tables.ts';
+import { readPiRevision } from './pi-revision.ts';
 
 export type ClientClass =
   /** Mask ROM of a 2B v1.2, 3B or CM3: tells neither serial nor model. */
   | 'pi3-rom'
-  /** bootcode.bin, or the ROM of a 3B+: option 97 is the serial, four times. */
+  /** bootcode.bin, or the ROM of a 3B+: option 97 is the serial, four times. Also any Pi with DHCP_OPTION97=0. */
   | 'pi3-bootcode'
   | 'pi4-eeprom'
   | 'pi5-eeprom'
@@ -27,14 +29,66 @@ export interface Client {
   readonly mac: Mac;
   readonly serial?: Serial;
   readonly model?: string;
-  /** Option 93, first code. */
+  readonly memoryMiB?: number;
+  /** Option 93: the first code that is known. */
   readonly pxeArch?: number;
 }
 
+/** What the table looks at. */
+interface Signs {
+  readonly mac: Mac;
+  /** Option 60. */
+  readonly vendor: string;
+  /** Option 97 when it has its 17 bytes. */
+  readonly guid: Buffer | undefined;
+  readonly isPiOui: boolean;
+  readonly isIpxe: boolean;
+  readonly pxeArch: number | undefined;
+}
+
+type Found = Omit<Client, 'mac'>;
+
+/** What every Raspberry Pi says of itself over IPv4, from the 3B to the 5. */
+const piVendor = 'PXEClient:Arch:00000:UNDI:002001';
 const romGuid = Buffer.concat([Buffer.from([0]), Buffer.alloc(16, 0x44)]);
+
+const rules: readonly ((signs: Signs) => Found | undefined)[] = [
+  // The mask ROM fills option 97 with the letter D.
+  ({ vendor, guid }) => (isPxe(vendor) && guid?.equals(romGuid) ? { class: 'pi3-rom', model: 'Raspberry Pi 2B/3B/CM3' } : undefined),
+  // EEPROM boot loaders since 2020-03. Their REQUEST may lack option 60 (rpi-eeprom#82), so it is not asked for.
+  ({ guid }) => {
+    const fourcc = guid && piFourccs.get(guid.toString('hex', 1, 5));
+    return guid && fourcc ? eepromClient(guid, fourcc) : undefined;
+  },
+  // bootcode.bin, the ROM of a 3B+, and any EEPROM with DHCP_OPTION97=0: the serial four times.
+  ({ vendor, guid, mac, isPiOui }) => {
+    const word = guid && fourTimes(guid);
+    const isSerial = word !== undefined && word !== 0 && (isPiOui || (word & 0xffffff) === macBytes(mac).readUIntBE(3, 3));
+    return isPxe(vendor) && isSerial ? { class: 'pi3-bootcode', model: 'Raspberry Pi', serial: piSerial(word) } : undefined;
+  },
+  // DHCP_OPTION97 with the operator's own prefix: what follows it is as before, the MAC's tail among it.
+  ({ vendor, guid, mac, isPiOui }) =>
+    isPiOui && vendor === piVendor && guid?.subarray(9, 13).equals(macBytes(mac).subarray(2))
+      ? eepromClient(guid, 'pi4-eeprom')
+      : undefined,
+  // Firmware from before option 97, or a prefix that we cannot read: a Pi all the same, and to be shown as one.
+  ({ vendor, mac, isPiOui, isIpxe }) =>
+    isPiOui && vendor === piVendor && !isIpxe
+      ? { class: mac.startsWith(pi3Oui) ? 'pi3-bootcode' : 'pi4-eeprom', model: 'Raspberry Pi' }
+      : undefined,
+  (signs) => (signs.isIpxe ? { class: 'ipxe', model: 'PC', ...pcFacts(signs) } : undefined),
+  (signs) => (signs.vendor.startsWith('HTTPClient') ? { class: 'uefi-http', model: 'PC', ...pcFacts(signs) } : undefined),
+  (signs) => (signs.vendor.startsWith('U-Boot') ? { class: 'u-boot', ...pcFacts(signs) } : undefined),
+  (signs) => (isPxe(signs.vendor) ? { class: 'pxe', model: pcModel(signs.pxeArch), ...pcFacts(signs) } : undefined),
+];
 
 export function isPi(client: Client): boolean {
   return client.class.startsWith('pi');
+}
+
+/** The ROM and bootcode.bin use what they are offered and never send a REQUEST (raspberrypi/firmware#991, #1699). */
+export function neverRequests(client: Client): boolean {
+  return client.class === 'pi3-rom' || client.class === 'pi3-bootcode';
 }
 
 /** Undefined when the hardware is not Ethernet. */
@@ -43,48 +97,55 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
   if (!mac) {
     return undefined;
   }
-  const vendor = optionOf(message, OptionCode.VendorClassIdentifier)?.toString('latin1') ?? '';
   const guid = optionOf(message, OptionCode.ClientMachineIdentifier);
-  if (vendor.startsWith('PXEClient') && guid?.length === 17) {
-    const pi = classifyPi(mac, guid);
-    if (pi) {
-      return pi;
+  const signs: Signs = {
+    mac,
+    vendor: optionOf(message, OptionCode.VendorClassIdentifier)?.toString('latin1') ?? '',
+    guid: guid?.length === 17 ? guid : undefined,
+    isPiOui: piOuis.has(mac.slice(0, 8)),
+    isIpxe: isIpxe(message),
+    pxeArch: firstKnownCode(optionOf(message, OptionCode.ClientSystemArchitecture)),
+  };
+  for (const rule of rules) {
+    const found = rule(signs);
+    if (found) {
+      return { mac, ...found };
     }
-  }
-  const pc = { mac, ...pcSerial(guid), ...pxeArchOf(message) };
-  if (isIpxe(message)) {
-    return { class: 'ipxe', model: 'PC', ...pc };
-  }
-  if (vendor.startsWith('HTTPClient')) {
-    return { class: 'uefi-http', model: modelOf(pc.pxeArch), ...pc };
-  }
-  if (vendor.startsWith('U-Boot')) {
-    return { class: 'u-boot', model: modelOf(pc.pxeArch), ...pc };
-  }
-  if (vendor.startsWith('PXEClient')) {
-    return { class: 'pxe', model: modelOf(pc.pxeArch), ...pc };
   }
   return { class: 'lease', mac };
 }
 
-function classifyPi(mac: Mac, guid: Buffer): Client | undefined {
-  if (guid.equals(romGuid)) {
-    return { class: 'pi3-rom', mac, model: 'Raspberry Pi 2B/3B/CM3' };
-  }
-  const fourcc = piFourccs.get(guid.toString('hex', 1, 5));
-  if (fourcc) {
-    // 5-8 revision code, 9-12 tail of the MAC, 13-16 serial; both numbers little endian.
-    const type = (guid.readUInt32LE(5) >>> 4) & 0xff;
-    const model = piModels.get(type) ?? (fourcc === 'pi4-eeprom' ? 'Raspberry Pi 4 family' : 'Raspberry Pi 5 family');
-    return { class: fourcc, mac, model, serial: piSerial(guid.readUInt32LE(13)) };
-  }
-  const words = [1, 5, 9, 13].map((at) => guid.readUInt32LE(at));
-  const word = words[0] ?? 0;
-  const sameTail = macBytes(mac).readUIntBE(3, 3) === (word & 0xffffff);
-  if (words.every((other) => other === word) && word !== 0 && (sameTail || piOuis.has(mac.slice(0, 8)))) {
-    return { class: 'pi3-bootcode', mac, model: 'Raspberry Pi', serial: piSerial(word) };
-  }
-  return undefined;
+/** What a machine said in its last DISCOVER. */
+export interface RecentClient {
+  readonly xid: number;
+  readonly client: Client;
+}
+
+/** A REQUEST that says less than the DISCOVER of the same exchange is from the same firmware (rpi-eeprom#82, #87). */
+export function recallClient(client: Client, message: DhcpMessage, recent: RecentClient | undefined): Client {
+  return client.class === 'lease' && recent?.xid === message.xid ? recent.client : client;
+}
+
+function isPxe(vendor: string): boolean {
+  return vendor.startsWith('PXEClient');
+}
+
+/** 5-8 revision code, 9-12 tail of the MAC, 13-16 serial; both numbers little endian. */
+function eepromClient(guid: Buffer, announced: 'pi4-eeprom' | 'pi5-eeprom'): Found {
+  const revision = readPiRevision(guid.readUInt32LE(5));
+  // A Pi 5 announced itself as a Pi 4 until 2023-10-30; the chip in its revision code tells.
+  const eeprom = revision.chip === 'BCM2712' ? 'pi5-eeprom' : announced;
+  return {
+    class: eeprom,
+    model: revision.model ?? (eeprom === 'pi4-eeprom' ? 'Raspberry Pi 4 family' : 'Raspberry Pi 5 family'),
+    ...(revision.memoryMiB === undefined ? {} : { memoryMiB: revision.memoryMiB }),
+    serial: piSerial(guid.readUInt32LE(13)),
+  };
+}
+
+function fourTimes(guid: Buffer): number | undefined {
+  const word = guid.readUInt32LE(1);
+  return [5, 9, 13].every((at) => guid.readUInt32LE(at) === word) ? word : undefined;
 }
 
 function isIpxe(message: DhcpMessage): boolean {
@@ -93,19 +154,17 @@ function isIpxe(message: DhcpMessage): boolean {
   return userClass.includes('iPXE') || optionOf(message, OptionCode.IpxeEncapsulated) !== undefined;
 }
 
-function pcSerial(guid: Buffer | undefined): { serial?: Serial } {
-  const uuid = guid?.length === 17 && guid[0] === 0 ? guid.subarray(1) : undefined;
-  return uuid && !uuid.every((byte) => byte === 0) ? { serial: uuidSerial(uuid) } : {};
+function pcFacts({ guid, pxeArch }: Signs): Pick<Client, 'serial' | 'pxeArch'> {
+  const uuid = guid?.[0] === 0 ? guid.subarray(1) : undefined;
+  return {
+    ...(uuid && !uuid.every((byte) => byte === 0) ? { serial: uuidSerial(uuid) } : {}),
+    ...(pxeArch === undefined ? {} : { pxeArch }),
+  };
 }
 
-function modelOf(pxeArch: number | undefined): string {
-  const name = pxeArch === undefined ? undefined : pxeArchitectures.get(pxeArch)?.name;
+function pcModel(pxeArch: number | undefined): string {
+  const name = pxeArch === undefined ? undefined : architectureCodes.get(pxeArch)?.name;
   return name === undefined ? 'PC' : `PC (${name})`;
-}
-
-function pxeArchOf(message: DhcpMessage): { pxeArch?: number } {
-  const data = optionOf(message, OptionCode.ClientSystemArchitecture);
-  return data && data.length >= 2 ? { pxeArch: data.readUInt16BE(0) } : {};
 }
 
 /** What a machine of this serial runs, when its firmware did not say. */
@@ -116,5 +175,5 @@ export function architectureOf(
   if (client.class.startsWith('pi') || (serial && isPiSerial(serial))) {
     return 'arm64';
   }
-  return pxeArchitectures.get(client.pxeArch ?? 0)?.arch ?? 'amd64';
+  return architectureCodes.get(client.pxeArch ?? 0)?.runs ?? 'amd64';
 }

@@ -35,45 +35,29 @@ export const piModels: ReadonlyMap<number, string> = new Map([
 /** Which boot program UEFI gets first. Secure Boot takes only what Microsoft signed, which of these is the shim. */
 export type UefiLoader = 'ipxe' | 'grub';
 
-export interface PxePlatform {
-  readonly name: string;
-  readonly arch?: 'amd64' | 'arm64';
-  /** Files of boot-assets. */
-  readonly programs?: Readonly<Record<UefiLoader, string>>;
-  /** Why there is nothing for it. */
-  readonly unserved?: string;
-}
+export type BootPrograms = Readonly<Record<UefiLoader, string>>;
 
-const bios: PxePlatform = { name: 'x86 BIOS', arch: 'amd64', programs: { ipxe: 'undionly.kpxe', grub: 'undionly.kpxe' } };
-const x64: PxePlatform = { name: 'x64 UEFI', arch: 'amd64', programs: { ipxe: 'ipxe.efi', grub: 'shimx64.efi' } };
-const arm64: PxePlatform = { name: 'arm64 UEFI', arch: 'arm64', programs: { ipxe: 'ipxe-arm64.efi', grub: 'shimaa64.efi' } };
-const arm64UBoot: PxePlatform = { name: 'arm64 U-Boot', arch: 'arm64' };
-const no64 = 'its firmware is 32-bit, and kernels and boot programs are 64-bit';
-const ia32: PxePlatform = { name: 'IA32 UEFI', unserved: no64 };
-const arm32: PxePlatform = { name: 'ARM32', unserved: no64 };
-const riscV: PxePlatform = { name: 'RISC-V', unserved: 'there are no images for RISC-V' };
+const bios: BootPrograms = { ipxe: 'undionly.kpxe', grub: 'undionly.kpxe' };
+const x64: BootPrograms = { ipxe: 'ipxe.efi', grub: 'shimx64.efi' };
+const arm64: BootPrograms = { ipxe: 'ipxe-arm64.efi', grub: 'shimaa64.efi' };
 
-/** Option 93 (IANA "Processor Architecture Types"). Codes that are not here are firmware that nobody described to us. */
-export const pxeArchitectures: ReadonlyMap<number, PxePlatform> = new Map([
+/** By option 93: what this firmware fetches first, as a name in boot-assets/programs.json. */
+export const bootPrograms: ReadonlyMap<number, BootPrograms> = new Map([
   [0, bios],
-  [6, ia32],
   [7, x64],
-  // 9 means EBC, and many x64 firmwares send it.
   [9, x64],
-  [10, arm32],
   [11, arm64],
-  [15, ia32],
   [16, x64],
   [17, x64],
-  [18, arm32],
   [19, arm64],
-  [20, { name: 'x86 BIOS', arch: 'amd64', unserved: 'a BIOS that boots by HTTP has no boot program; let it boot by PXE' }],
-  [21, { name: 'ARM32 U-Boot', unserved: no64 }],
-  [22, arm64UBoot],
-  [23, { name: 'ARM32 U-Boot', unserved: no64 }],
-  [24, arm64UBoot],
-  [25, riscV],
-  [26, riscV],
-  [27, riscV],
-  [28, riscV],
+]);
+
+const only64 = 'its firmware is 32-bit; kernels and boot programs are 64-bit';
+const noImage = 'there are no images for RISC-V';
+
+/** By option 93: why some firmware gets nothing, for people. */
+export const unservedReasons: ReadonlyMap<number, string> = new Map([
+  ...[6, 10, 15, 18, 21, 23].map((code) => [code, only64] as const),
+  [20, 'a BIOS that boots by HTTP has no boot program; let it boot by PXE'],
+  ...[25, 26, 27, 28, 29, 30].map((code) => [code, noImage] as const),
 ]);

@@ -4,19 +4,27 @@ import { type DhcpMessage, MessageType, messageTypeOf } from '../protocol/dhcp/m
 
 export interface Destination {
   readonly address: Ipv4;
-  readonly port: 67 | 68;
+  readonly port: number;
 }
+
+const serverPort = 67;
+const clientPort = 68;
+const bootServerPort = 4011;
 
 /**
  * A client without an address asks for a unicast to yiaddr by leaving the broadcast flag clear. It cannot answer ARP
  * yet, and writing neighbour entries for it takes a raw socket; every client accepts the broadcast, so it gets that.
+ * @param asked where a request to the boot server's port came from; its answer goes back there (PXE 2.1 section 2.4.4)
  */
-export function replyAddress(request: DhcpMessage, reply: DhcpMessage): Destination {
+export function replyAddress(request: DhcpMessage, reply: DhcpMessage, asked?: Destination & { readonly ours: number }): Destination {
+  if (asked?.ours === bootServerPort && asked.address !== anyAddress) {
+    return { address: asked.address, port: asked.port };
+  }
   if (request.giaddr !== anyAddress) {
-    return { address: request.giaddr, port: 67 };
+    return { address: request.giaddr, port: serverPort };
   }
   if (messageTypeOf(reply) !== MessageType.Nak && request.ciaddr !== anyAddress) {
-    return { address: request.ciaddr, port: 68 };
+    return { address: request.ciaddr, port: clientPort };
   }
-  return { address: limitedBroadcast, port: 68 };
+  return { address: limitedBroadcast, port: clientPort };
 }

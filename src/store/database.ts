@@ -32,6 +32,7 @@ const migrations: readonly string[] = [
   ) STRICT;
   CREATE INDEX sessions_by_node ON sessions (node, started_at);
   `,
+  'ALTER TABLE nodes ADD COLUMN hold INTEGER NOT NULL DEFAULT 0',
 ];
 
 /** What is committed is on the disk: synchronous FULL, write-ahead log. @throws UserError when the file is damaged */

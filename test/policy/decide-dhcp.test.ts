@@ -47,8 +47,8 @@ function decide(message: DhcpMessage, facts: DhcpFacts): DhcpDecision {
 }
 
 function replyOf(decision: DhcpDecision): DhcpMessage {
-  if (decision.kind === 'silence') {
-    throw new Error(`silence: ${decision.reason}`);
+  if (decision.kind === 'silence' || decision.kind === 'probe') {
+    throw new Error(JSON.stringify(decision));
   }
   return decision.reply;
 }

@@ -62,11 +62,14 @@ export function startDhcp(network: MemoryNetwork, mode: DhcpMode, isKnown = true
       uefiLoader: 'ipxe',
     },
     findNode: () => (isKnown ? red5 : undefined),
-    reserveAddress: () => boardAddress,
+    addresses: { look: () => ({ address: boardAddress }), keep: () => undefined, decline: () => {}, probe: () => Promise.resolve() },
+    onFailure: (error) => {
+      throw error;
+    },
     report: (report) => reports.push(report),
     onBadPacket: (reason) => bad.push(reason),
   });
-  const endpoint: UdpEndpoint = network.open(serverAddress, 67, (data, peer) => server.receive(data, peer.port, endpoint.send));
+  const endpoint: UdpEndpoint = network.open(serverAddress, 67, (data, peer) => server.receive(data, peer, endpoint.send));
   return { reports, bad };
 }
 

@@ -18,24 +18,20 @@ export class Reader {
   }
 
   u8(what: string): number {
-    return this.take(1, what).readUInt8(0);
+    return this.#bytes.readUInt8(this.#skip(1, what));
   }
 
   u16(what: string): number {
-    return this.take(2, what).readUInt16BE(0);
+    return this.#bytes.readUInt16BE(this.#skip(2, what));
   }
 
   u32(what: string): number {
-    return this.take(4, what).readUInt32BE(0);
+    return this.#bytes.readUInt32BE(this.#skip(4, what));
   }
 
   take(length: number, what: string): Buffer {
-    if (this.left < length) {
-      throw new DecodeError(`${what} is cut short`, this.#offset);
-    }
-    const part = this.#bytes.subarray(this.#offset, this.#offset + length);
-    this.#offset += length;
-    return part;
+    const start = this.#skip(length, what);
+    return this.#bytes.subarray(start, start + length);
   }
 
   rest(): Buffer {
@@ -51,5 +47,15 @@ export class Reader {
     const text = this.#bytes.toString('latin1', this.#offset, end);
     this.#offset = end + 1;
     return text;
+  }
+
+  /** Where the skipped part begins. */
+  #skip(length: number, what: string): number {
+    const start = this.#offset;
+    if (this.#bytes.length - start < length) {
+      throw new DecodeError(`${what} is cut short`, start);
+    }
+    this.#offset = start + length;
+    return start;
   }
 }

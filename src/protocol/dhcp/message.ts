@@ -12,7 +12,7 @@
  *  240  options: code, length, data ... 255, then padding
  */
 import { DecodeError } from '../../domain/errors.ts';
-import { type Ipv4, ipv4Bytes, ipv4FromBytes } from '../../domain/ipv4.ts';
+import { type Ipv4, ipv4FromBytes, ipv4FromNumber, ipv4ToNumber } from '../../domain/ipv4.ts';
 import { type Mac, macFromBytes } from '../../domain/mac.ts';
 import { Reader } from '../bytes/reader.ts';
 import { OptionCode } from './option-code.ts';
@@ -21,6 +21,8 @@ const magicCookie = 0x63825363;
 const broadcastFlag = 0x8000;
 /** BOOTP clients (RFC 1542 section 2.1) and some boot ROMs drop shorter messages. */
 const minMessageBytes = 300;
+const maxOptionBytes = 255;
+const zeros = Buffer.alloc(minMessageBytes);
 
 export const Op = { BootRequest: 1, BootReply: 2 } as const;
 
@@ -75,10 +77,10 @@ export function decodeDhcp(bytes: Buffer): DhcpMessage {
     xid: reader.u32('xid'),
     secs: reader.u16('secs'),
     flags: reader.u16('flags'),
-    ciaddr: ipv4FromBytes(reader.take(4, 'ciaddr')),
-    yiaddr: ipv4FromBytes(reader.take(4, 'yiaddr')),
-    siaddr: ipv4FromBytes(reader.take(4, 'siaddr')),
-    giaddr: ipv4FromBytes(reader.take(4, 'giaddr')),
+    ciaddr: ipv4FromNumber(reader.u32('ciaddr')),
+    yiaddr: ipv4FromNumber(reader.u32('yiaddr')),
+    siaddr: ipv4FromNumber(reader.u32('siaddr')),
+    giaddr: ipv4FromNumber(reader.u32('giaddr')),
     chaddr: reader.take(16, 'chaddr'),
     sname: reader.take(64, 'sname'),
     file: reader.take(128, 'file'),
@@ -89,68 +91,121 @@ export function decodeDhcp(bytes: Buffer): DhcpMessage {
   if (reader.u32('magic cookie') !== magicCookie) {
     throw new DecodeError('magic cookie is not 63825363', 236);
   }
+  const options = readOptions(reader);
+  return { ...head, options, padding: reader.rest() };
+}
+
+/** Up to the end option, which must be there. */
+function readOptions(reader: Reader): DhcpOption[] {
   const options: DhcpOption[] = [];
   for (;;) {
     const code = reader.u8('option code');
     if (code === OptionCode.End) {
-      break;
+      return options;
     }
-    const length = code === OptionCode.Pad ? 0 : reader.u8(`length of option ${code}`);
-    options.push({ code, data: reader.take(length, `option ${code}`) });
+    const length = code === OptionCode.Pad ? 0 : reader.u8('length of an option');
+    options.push({ code, data: reader.take(length, 'an option') });
   }
-  return { ...head, options, padding: reader.rest() };
 }
 
-/** The inverse of decodeDhcp. @throws RangeError when a field is longer than its place on the wire */
+/**
+ * The inverse of decodeDhcp. Data of more than 255 bytes is split over several options with the same code (RFC 3396
+ * section 7). @throws RangeError when a fixed field is longer than its place on the wire
+ */
 export function encodeDhcp(message: DhcpMessage): Buffer {
-  const head = Buffer.alloc(28);
-  head.writeUInt8(message.op, 0);
-  head.writeUInt8(message.htype, 1);
-  head.writeUInt8(message.hlen, 2);
-  head.writeUInt8(message.hops, 3);
-  head.writeUInt32BE(message.xid, 4);
-  head.writeUInt16BE(message.secs, 8);
-  head.writeUInt16BE(message.flags, 10);
-  ipv4Bytes(message.ciaddr).copy(head, 12);
-  ipv4Bytes(message.yiaddr).copy(head, 16);
-  ipv4Bytes(message.siaddr).copy(head, 20);
-  ipv4Bytes(message.giaddr).copy(head, 24);
-  const cookie = Buffer.alloc(4);
-  cookie.writeUInt32BE(magicCookie);
-  return Buffer.concat([
-    head,
-    fixedField(message.chaddr, 16, 'chaddr'),
-    fixedField(message.sname, 64, 'sname'),
-    fixedField(message.file, 128, 'file'),
-    cookie,
-    ...message.options.map(encodeOption),
-    Buffer.from([OptionCode.End]),
-    message.padding,
-  ]);
+  const options = 241 + optionBytes(message.options);
+  const bytes = Buffer.allocUnsafe(options + message.padding.length).fill(0);
+  bytes[0] = message.op;
+  bytes[1] = message.htype;
+  bytes[2] = message.hlen;
+  bytes[3] = message.hops;
+  bytes.writeUInt32BE(message.xid, 4);
+  bytes.writeUInt16BE(message.secs, 8);
+  bytes.writeUInt16BE(message.flags, 10);
+  bytes.writeUInt32BE(ipv4ToNumber(message.ciaddr), 12);
+  bytes.writeUInt32BE(ipv4ToNumber(message.yiaddr), 16);
+  bytes.writeUInt32BE(ipv4ToNumber(message.siaddr), 20);
+  bytes.writeUInt32BE(ipv4ToNumber(message.giaddr), 24);
+  putField(bytes, 28, message.chaddr, 16, 'chaddr');
+  putField(bytes, 44, message.sname, 64, 'sname');
+  putField(bytes, 108, message.file, 128, 'file');
+  bytes.writeUInt32BE(magicCookie, 236);
+  bytes[putOptions(bytes, 240, message.options)] = OptionCode.End;
+  message.padding.copy(bytes, options);
+  return bytes;
 }
 
-function fixedField(bytes: Buffer, length: number, name: string): Buffer {
-  if (bytes.length > length) {
-    throw new RangeError(`${name} has ${bytes.length} bytes, ${length} fit`);
+function putField(bytes: Buffer, at: number, field: Buffer, length: number, name: string): void {
+  if (field.length > length) {
+    throw new RangeError(`${name} has ${field.length} bytes, ${length} fit`);
   }
-  const field = Buffer.alloc(length);
-  bytes.copy(field);
-  return field;
+  field.copy(bytes, at);
 }
 
-function encodeOption(option: DhcpOption): Buffer {
-  if (option.code === OptionCode.Pad) {
-    return Buffer.from([OptionCode.Pad]);
+/** Returns where the next one goes. */
+export function putOptions(bytes: Buffer, start: number, options: readonly DhcpOption[]): number {
+  let at = start;
+  for (const { code, data } of options) {
+    if (code === OptionCode.Pad) {
+      bytes[at] = OptionCode.Pad;
+      at += 1;
+      continue;
+    }
+    for (let from = 0; from === 0 || from < data.length; from += maxOptionBytes) {
+      const part = Math.min(maxOptionBytes, data.length - from);
+      bytes[at] = code;
+      bytes[at + 1] = part;
+      data.copy(bytes, at + 2, from, from + part);
+      at += 2 + part;
+    }
   }
-  if (option.data.length > 255) {
-    throw new RangeError(`option ${option.code} has ${option.data.length} bytes, 255 fit`);
-  }
-  return Buffer.concat([Buffer.from([option.code, option.data.length]), option.data]);
+  return at;
 }
 
-/** The first option with this code, or undefined when the message has none. */
+/** What they take on the wire. */
+export function optionBytes(options: readonly DhcpOption[]): number {
+  let sum = 0;
+  for (const { code, data } of options) {
+    sum += code === OptionCode.Pad ? 1 : data.length + 2 * Math.max(1, Math.ceil(data.length / maxOptionBytes));
+  }
+  return sum;
+}
+
+/**
+ * The value of an option, or undefined when the message has none. An option that comes more than once is one value in
+ * several parts (RFC 3396 section 5); the parts may continue in the fields `file` and `sname`, in this order, when
+ * option 52 says that these hold options.
+ */
 export function optionOf(message: DhcpMessage, code: number): Buffer | undefined {
-  return message.options.find((option) => option.code === code)?.data;
+  let found: Buffer | undefined;
+  let overload = 0;
+  for (const option of message.options) {
+    if (option.code === code) {
+      found = found === undefined ? option.data : Buffer.concat([found, option.data]);
+    } else if (option.code === OptionCode.OptionOverload) {
+      overload = option.data[0] ?? 0;
+    }
+  }
+  if (overload === 0) {
+    return found;
+  }
+  const more = overloadedOptions(message, overload).filter((option) => option.code === code);
+  return more.length === 0 ? found : Buffer.concat([...(found ? [found] : []), ...more.map((option) => option.data)]);
+}
+
+/** RFC 2132 section 9.3: 1 the field file, 2 sname, 3 both. What cannot be read there is no option. */
+function overloadedOptions(message: DhcpMessage, overload: number): DhcpOption[] {
+  const areas = [...((overload & 1) === 0 ? [] : [message.file]), ...((overload & 2) === 0 ? [] : [message.sname])];
+  return areas.flatMap((area) => {
+    try {
+      return readOptions(new Reader(area));
+    } catch (error) {
+      if (error instanceof DecodeError) {
+        return [];
+      }
+      throw error;
+    }
+  });
 }
 
 /** Option 53; undefined for plain BOOTP and for a malformed value. */
@@ -172,8 +227,8 @@ export function clientMac(message: DhcpMessage): Mac | undefined {
 
 /** Zeros after the end option that bring a reply to the 300 bytes that BOOTP clients expect. */
 export function paddingFor(options: readonly DhcpOption[]): Buffer {
-  const used = 240 + options.reduce((sum, option) => sum + 2 + option.data.length, 0) + 1;
-  return Buffer.alloc(Math.max(0, minMessageBytes - used));
+  const used = 240 + optionBytes(options) + 1;
+  return zeros.subarray(0, Math.max(0, minMessageBytes - used));
 }
 
 export function withBroadcast(flags: number): number {

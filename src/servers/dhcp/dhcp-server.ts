@@ -1,79 +1,134 @@
-/** receive, decode, look up, decide, encode, send, report. One server per interface. */
+/** receive, decode, look up, decide, keep, encode, send, report. One server per interface. */
 import type { Clock } from '../../domain/clock.ts';
 import { DecodeError, messageOf } from '../../domain/errors.ts';
-import type { Ipv4 } from '../../domain/ipv4.ts';
+import { type Ipv4, limitedBroadcast } from '../../domain/ipv4.ts';
+import type { Mac } from '../../domain/mac.ts';
 import type { Node } from '../../domain/node.ts';
-import type { UdpEndpoint } from '../../net/udp-endpoint.ts';
-import { type Client, classifyClient } from '../../policy/classify-client.ts';
-import { type DhcpDecision, type DhcpFacts, decideDhcp, isOurs } from '../../policy/decide-dhcp.ts';
+import type { UdpEndpoint, UdpPeer } from '../../net/udp-endpoint.ts';
+import { type Client, classifyClient, type RecentClient, recallClient } from '../../policy/classify-client.ts';
+import { type AddressFacts, type DhcpAnswer, type DhcpFacts, decideDhcp, isOurs, type Keep } from '../../policy/decide-dhcp.ts';
+import { serverSeen } from '../../policy/detect-rival.ts';
+import type { Scope } from '../../policy/dhcp-scope.ts';
 import { replyAddress } from '../../policy/reply-address.ts';
-import { replySchedule } from '../../policy/reply-schedule.ts';
+import { nudgeSchedule, type RomSchedule, replySchedule } from '../../policy/reply-schedule.ts';
 import { type DhcpMessage, decodeDhcp, encodeDhcp, MessageType, messageTypeOf } from '../../protocol/dhcp/message.ts';
 
-const clientPort = 68;
-const relayPort = 67;
+/** DHCP clients, relays, and PXE clients that ask a boot server. */
+const clientPorts: readonly number[] = [68, 67, 4011];
+const discardPort = 9;
+const maxRecent = 4096;
+/** More addresses in a row that somebody uses mean that the pool is not ours. */
+const maxProbes = 8;
 
 export interface DhcpReport {
   readonly client: Client;
   /** Absent when it is none of ours. */
   readonly node?: Node;
   readonly messageType: number | undefined;
-  readonly decision: DhcpDecision;
+  readonly decision: DhcpAnswer;
+  /** The server that the client chose. */
+  readonly chosen?: Ipv4;
+}
+
+export interface DhcpAddresses {
+  /** What a reply to this machine says of addresses. */
+  readonly look: (request: DhcpMessage, client: Client, node: Node) => AddressFacts & Partial<Scope>;
+  /** A promise when something has to reach the disk before the reply goes out. */
+  readonly keep: (keep: Keep, client: Client, node: Node) => Promise<void> | undefined;
+  readonly decline: (address: Ipv4, client: Client) => void;
+  /** Settles when it is known whether somebody uses the address; `look` then takes that into account. */
+  readonly probe: (address: Ipv4, client: Client) => Promise<void>;
 }
 
 export interface DhcpServerOptions {
   /** What does not depend on the client. */
-  readonly facts: Omit<DhcpFacts, 'node' | 'address'>;
+  readonly facts: Omit<DhcpFacts, 'node' | keyof AddressFacts>;
+  readonly romSchedule?: RomSchedule;
   readonly clock: Clock;
   /** The node that this client is, if it is one of ours. */
   readonly findNode: (client: Client) => Node | undefined;
-  /** Keeps an address for this MAC, on disk when it returns; undefined when none is left. */
-  readonly reserveAddress: (client: Client, node: Node) => Ipv4 | undefined;
+  readonly addresses: DhcpAddresses;
   readonly report: (report: DhcpReport) => void;
   readonly onBadPacket: (reason: string) => void;
+  /** A reply was not sent because what it promises could not be stored. */
+  readonly onFailure: (error: unknown) => void;
 }
 
-/** Handles datagrams; the socket is the caller's, so tests need none. */
+interface Exchange {
+  readonly request: DhcpMessage;
+  readonly client: Client;
+  readonly node: Node | undefined;
+  readonly from: UdpPeer & { readonly ours: 67 | 4011 };
+  readonly send: UdpEndpoint['send'];
+}
+
+/** Handles datagrams; the sockets are the caller's, so tests need none. */
 export class DhcpServer {
   readonly #options: DhcpServerOptions;
   readonly #pending = new Set<() => void>();
+  // BOUNDED: at most maxRecent; the oldest is dropped.
+  readonly #recent = new Map<Mac, RecentClient>();
 
   constructor(options: DhcpServerOptions) {
     this.#options = options;
   }
 
-  /** @param sourcePort only privileged programs send from a DHCP port: no user of a node can speak for its firmware */
-  receive(data: Buffer, sourcePort: number, send: UdpEndpoint['send']): void {
-    if (sourcePort !== clientPort && sourcePort !== relayPort) {
-      this.#options.onBadPacket(`source port is ${sourcePort}`);
+  /**
+   * @param from only privileged programs send from a DHCP port: no user of a node can speak for its firmware
+   * @param port our port that heard it
+   */
+  receive(data: Buffer, from: UdpPeer, send: UdpEndpoint['send'], port: 67 | 4011 = 67): void {
+    if (!clientPorts.includes(from.port)) {
+      this.#options.onBadPacket(`source port is ${from.port}`);
       return;
     }
-    let request: DhcpMessage;
-    try {
-      request = decodeDhcp(data);
-    } catch (error) {
-      if (error instanceof DecodeError) {
-        this.#options.onBadPacket(messageOf(error));
-        return;
-      }
-      throw error;
-    }
-    const client = classifyClient(request);
-    if (!client || !isOurs(request)) {
+    const request = this.#decode(data);
+    const said = request && isOurs(request) ? classifyClient(request) : undefined;
+    if (!request || !said) {
       return;
     }
-    const { facts } = this.#options;
+    const client = this.#recall(said, request);
     const node = this.#options.findNode(client);
-    const asks = [MessageType.Discover, MessageType.Request].some((type) => type === messageTypeOf(request));
-    const address = node && asks && facts.mode === 'full' ? this.#options.reserveAddress(client, node) : undefined;
-    const decision = decideDhcp(request, client, { ...facts, ...(node ? { node } : {}), ...(address ? { address } : {}) });
-    this.#options.report({ client, ...(node ? { node } : {}), messageType: messageTypeOf(request), decision });
-    if (decision.kind !== 'silence') {
-      const bytes = encodeDhcp(decision.reply);
-      const peer = replyAddress(request, decision.reply);
-      for (const delay of replySchedule(client.class, facts.mode)) {
-        this.#later(delay, () => send(bytes, peer));
+    this.#answer({ request, client, node, from: { ...from, ours: port }, send }, 0);
+  }
+
+  #answer(exchange: Exchange, probes: number): void {
+    const { request, client, node } = exchange;
+    const { facts, addresses, report, onFailure } = this.#options;
+    const found = node && facts.mode === 'full' ? addresses.look(request, client, node) : {};
+    const decision = decideDhcp(request, client, { ...facts, port: exchange.from.ours, ...(node ? { node } : {}), ...found });
+    if (decision.kind === 'probe') {
+      if (probes < maxProbes) {
+        addresses.probe(decision.address, client).then(() => this.#answer(exchange, probes + 1), onFailure);
       }
+      return;
+    }
+    const chosen = serverSeen(request);
+    report({ client, ...(node ? { node } : {}), messageType: messageTypeOf(request), decision, ...(chosen ? { chosen } : {}) });
+    if (decision.kind === 'silence') {
+      if (decision.declined !== undefined) {
+        addresses.decline(decision.declined, client);
+      }
+      return;
+    }
+    const { reply, keep } = decision;
+    const stored = keep && node ? addresses.keep(keep, client, node) : undefined;
+    if (stored) {
+      stored.then(() => this.#send(exchange, reply), onFailure);
+    } else {
+      this.#send(exchange, reply);
+    }
+  }
+
+  #send({ request, client, from, send }: Exchange, reply: DhcpMessage): void {
+    const { facts, romSchedule } = this.#options;
+    const bytes = encodeDhcp(reply);
+    const peer = replyAddress(request, reply, from);
+    for (const delay of replySchedule(client.class, facts.mode, romSchedule)) {
+      this.#later(delay, () => send(bytes, peer));
+    }
+    for (const delay of nudgeSchedule(client.class, facts.mode, romSchedule)) {
+      this.#later(delay, () => send(Buffer.alloc(0), { address: limitedBroadcast, port: discardPort }));
     }
   }
 
@@ -84,12 +139,36 @@ export class DhcpServer {
     this.#pending.clear();
   }
 
+  #decode(data: Buffer): DhcpMessage | undefined {
+    try {
+      return decodeDhcp(data);
+    } catch (error) {
+      if (error instanceof DecodeError) {
+        this.#options.onBadPacket(messageOf(error));
+        return undefined;
+      }
+      throw error;
+    }
+  }
+
+  #recall(client: Client, request: DhcpMessage): Client {
+    if (client.class !== 'lease' && messageTypeOf(request) === MessageType.Discover) {
+      this.#recent.delete(client.mac);
+      this.#recent.set(client.mac, { xid: request.xid, client });
+      const oldest = this.#recent.keys().next();
+      if (this.#recent.size > maxRecent && !oldest.done) {
+        this.#recent.delete(oldest.value);
+      }
+    }
+    return recallClient(client, request, this.#recent.get(client.mac));
+  }
+
   #later(ms: number, action: () => void): void {
     if (ms === 0) {
       action();
       return;
     }
-    // BOUNDED: only mask ROMs have a schedule, at most three entries within 2.2 s for each DISCOVER.
+    // BOUNDED: only mask ROMs have a schedule, a few entries within seconds for each DISCOVER.
     const cancel = this.#options.clock.after(ms, () => {
       this.#pending.delete(cancel);
       action();

@@ -1,0 +1,124 @@
+/** DHCP on one interface: its addresses, its sockets, its server. */
+import type { InterfaceSettings, RelayedSettings, Settings } from '../config/schema.ts';
+import type { Clock } from '../domain/clock.ts';
+import { UserError } from '../domain/errors.ts';
+import { type AddressRange, anyAddress, contains, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../domain/ipv4.ts';
+import type { Logger } from '../log/logger.ts';
+import { askWhoHas } from '../net/arp-probe.ts';
+import type { InterfaceFacts } from '../net/interfaces.ts';
+import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
+import type { Scope } from '../policy/dhcp-scope.ts';
+import { type DhcpReport, DhcpServer } from '../servers/dhcp/dhcp-server.ts';
+import type { LeaseStore } from '../store/leases.ts';
+import type { NodeStore } from '../store/nodes.ts';
+import { AddressBook } from './address-book.ts';
+import type { NodeFinder } from './node-finder.ts';
+import { orNamePortOwner } from './open-port.ts';
+
+/** A few thousand requests: a rack that is switched on, while a commit keeps us from reading. */
+const receiveBufferBytes = 4 * 2 ** 20;
+
+export interface DhcpServiceOptions {
+  readonly wanted: InterfaceSettings;
+  readonly facts: InterfaceFacts;
+  readonly nodes: NodeStore;
+  readonly leases: LeaseStore;
+  readonly finder: NodeFinder;
+  readonly clock: Clock;
+  readonly log: Logger;
+  readonly settings: Pick<Settings, 'leaseSeconds' | 'httpPort' | 'romSchedule'>;
+  readonly report: (report: DhcpReport) => void;
+  readonly onBadPacket: () => void;
+}
+
+export interface DhcpService extends AsyncDisposable {
+  readonly status: () => object;
+}
+
+/** @throws UserError when the settings contradict the interface or a port is taken */
+export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpService> {
+  const { wanted, facts, nodes, leases, finder, clock, log, settings } = options;
+  const scopes = scopesOf(wanted, facts);
+  await using stack = new AsyncDisposableStack();
+  const addresses = new AddressBook({
+    scopes,
+    own: facts.address,
+    nodes,
+    leases,
+    clock,
+    log,
+    whoHas: (address) => askWhoHas({ interfaceName: facts.name, address }),
+  });
+  const server = new DhcpServer({
+    facts: {
+      mode: wanted.mode,
+      server: facts.address,
+      subnet: scopes[0].subnet,
+      dns: wanted.dns,
+      leaseSeconds: settings.leaseSeconds,
+      ipxeUrl: `http://${facts.address}:${settings.httpPort}/ipxe/start`,
+      programsUrl: `http://${facts.address}:${settings.httpPort}/programs/`,
+      uefiLoader: wanted.uefiLoader,
+      ...(wanted.router ? { router: wanted.router } : {}),
+    },
+    romSchedule: settings.romSchedule,
+    clock,
+    findNode: (client) => finder.find(client),
+    addresses,
+    report: options.report,
+    onBadPacket: (reason) => {
+      options.onBadPacket();
+      log.debug({ reason, interface: facts.name }, 'bad dhcp packet');
+    },
+    onFailure: (error) => log.error({ err: error, interface: facts.name }, 'dhcp reply could not be made'),
+  });
+  stack.defer(() => server.close());
+  for (const port of [67, 4011] as const) {
+    const endpoint: UdpEndpoint = await orNamePortOwner('udp', port, facts.address, async () =>
+      openUdpEndpoint({
+        interfaceName: facts.name,
+        address: anyAddress,
+        port,
+        receiveBufferBytes,
+        onMessage: (data, peer) => server.receive(data, peer, endpoint.send, port),
+        onError: (error) => log.warn({ reason: error.message, port }, 'dhcp socket'),
+      }),
+    );
+    stack.use(endpoint);
+  }
+  const owned = stack.move();
+  return {
+    status: () => ({ setAside: addresses.setAside() }),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+function scopesOf(wanted: InterfaceSettings, facts: InterfaceFacts): readonly [Scope, ...Scope[]] {
+  const own = scopeOf({ ...wanted, subnet: checkedSubnet(wanted, facts) });
+  return [own, ...wanted.relayed.map(scopeOf)];
+}
+
+function scopeOf({ subnet, pool, router, dns }: RelayedSettings): Scope {
+  if (pool && !(contains(subnet, pool.first) && contains(subnet, pool.last))) {
+    throw new UserError('bad-input', `The pool ${pool.first}-${pool.last} is not in ${subnet.network}/${subnet.prefix}`);
+  }
+  return { subnet, pool: pool ?? defaultPool(subnet), dns, ...(router ? { router } : {}) };
+}
+
+/** In mode full we own the subnet, so our own address must be in it. @throws UserError bad-input */
+function checkedSubnet(wanted: InterfaceSettings, facts: InterfaceFacts): Subnet {
+  const subnet = wanted.subnet ?? facts.subnet;
+  if (!contains(subnet, facts.address)) {
+    throw new UserError('bad-input', `${facts.name} has the address ${facts.address}, which is not in ${subnet.network}/${subnet.prefix}`, {
+      hint: `Give the interface an address of that subnet, or serve ${facts.subnet.network}/${facts.subnet.prefix}`,
+    });
+  }
+  return subnet;
+}
+
+/** The upper half of the subnet, so that the lower one is left for addresses that people give by hand. */
+function defaultPool(subnet: Subnet): AddressRange {
+  const first = ipv4ToNumber(subnet.network);
+  const size = 2 ** (32 - subnet.prefix);
+  return { first: ipv4FromNumber(first + size / 2), last: ipv4FromNumber(first + size - 2) };
+}
