@@ -5,7 +5,7 @@ import { OptionCode } from '../protocol/dhcp/option-code.ts';
 import { raspberryPiMenu, useBootFileName } from '../protocol/dhcp/pxe-vendor.ts';
 import { architectureCodes } from './architecture-codes.ts';
 import { type Client, isPi } from './classify-client.ts';
-import { bootPrograms, type UefiLoader, unservedReasons } from './client-tables.ts';
+import { bootPrograms, type UefiLoader, ubootPrograms, unservedReasons } from './client-tables.ts';
 
 export interface BootOffer {
   /** Our address on the interface that heard the request. */
@@ -39,8 +39,10 @@ export function bootInformation(request: DhcpMessage, client: Client, facts: Boo
     case 'ipxe':
       return { siaddr: facts.server, file: facts.ipxeUrl, options: [...pxe, option(OptionCode.BootfileName, facts.ipxeUrl)] };
     case 'pxe': {
-      const program = programFor(client, facts);
-      if (program === undefined || (facts.mode === 'proxy' && !knowsProxies(request))) {
+      const hasMachine = optionOf(request, OptionCode.ClientMachineIdentifier) !== undefined;
+      const forUBoot = hasMachine ? undefined : ubootPrograms.get(client.pxeArch ?? 0);
+      const program = forUBoot ?? programFor(client, facts);
+      if (program === undefined || (facts.mode === 'proxy' && forUBoot !== undefined)) {
         return undefined;
       }
       const options = [...pxe, option(OptionCode.VendorSpecific, useBootFileName()), option(OptionCode.BootfileName, program)];
@@ -76,14 +78,6 @@ export function whyNotServed(client: Client): string {
 
 function programFor(client: Client, facts: BootOffer): string | undefined {
   return bootPrograms.get(client.pxeArch ?? 0)?.[facts.uefiLoader];
-}
-
-/**
- * PXE 2.1 wants option 97 of every client. U-Boot's EFI boot calls itself PXEClient, sends none, and takes an offer
- * without address for a lease (net/bootp.c, 2023.01).
- */
-function knowsProxies(request: DhcpMessage): boolean {
-  return optionOf(request, OptionCode.ClientMachineIdentifier) !== undefined;
 }
 
 /**

@@ -52,6 +52,13 @@ export const bootPrograms: ReadonlyMap<number, BootPrograms> = new Map([
   [19, arm64],
 ]);
 
+/**
+ * What calls itself PXEClient and sends no option 97, which PXE 2.1 wants of every client, is U-Boot's EFI boot. It takes an
+ * offer without an address for a lease (net/bootp.c, 2023.01). Under its EFI iPXE 1.21.1 hangs before its first DHCP, and
+ * shim finds no device to load GRUB from.
+ */
+export const ubootPrograms: ReadonlyMap<number, string> = new Map([[11, 'grubaa64.efi']]);
+
 const only64 = 'its firmware is 32-bit; kernels and boot programs are 64-bit';
 const noImage = 'there are no images for RISC-V';
 

@@ -57,7 +57,7 @@ const missingByDesign = [
   /^[0-9A-F]{8}\.img$/,
   /^boot\.scr\.uimg$/,
   /^pxelinux\.cfg\//,
-  /^dtbs?\//,
+  /^dtbs?(\/|$)/,
 ];
 
 /** Files that firmware asks for without needing them: their absence is no news. */

@@ -2,7 +2,7 @@
  * PCs and arm64 boards without a disk, in QEMU, with the firmware that such machines have: everything from power-on to a
  * kernel is other people's code.
  */
-import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { access, copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { type Child, startChild } from '../process/supervise.ts';
@@ -36,6 +36,7 @@ const virt = ['-machine', 'virt', '-cpu', 'cortex-a72', '-smp', '2'];
 
 const models = {
   'bios-virtio': { ...x86, title: 'SeaBIOS, iPXE ROM, virtio', machine: ['-boot', 'n', '-cpu', 'max'], nic: 'virtio-net-pci' },
+  'bios-plain': { ...x86, title: 'SeaBIOS, BIOS PXE, undionly.kpxe', machine: ['-boot', 'n', '-cpu', 'max'], nic: 'virtio-net-pci' },
   'bios-e1000': { ...x86, title: 'SeaBIOS, iPXE ROM, e1000', machine: ['-boot', 'n', '-cpu', 'max'], nic: 'e1000' },
   'ovmf-pxe': { ...x86, title: 'OVMF x64, PXEv4', machine: ['-machine', 'q35', '-cpu', 'max'], nic: ownDriver, flash: ovmf },
   'ovmf-http': { ...x86, title: 'OVMF x64, HTTPv4', machine: ['-machine', 'q35', '-cpu', 'max', ...noPxe], nic: ownDriver, flash: ovmf },
@@ -79,6 +80,21 @@ export interface PcMachineOptions extends MachineOptions {
 
 export function pcModelTitle(model: PcModelName): string {
   return models[model].title;
+}
+
+/** The files of this model that are not on this machine: where there are any, it cannot be run here. */
+export async function missingFirmware(model: PcModelName): Promise<string[]> {
+  const { flash }: PcModel = models[model];
+  const files = flash ? [flash.code, ...(flash.variables === undefined ? [] : [flash.variables])] : [];
+  const found = await Promise.all(
+    files.map((file) =>
+      access(file).then(
+        () => true,
+        () => false,
+      ),
+    ),
+  );
+  return files.filter((_, index) => !found[index]);
 }
 
 export class PcMachine implements Machine {
