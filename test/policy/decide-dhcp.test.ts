@@ -73,7 +73,7 @@ describe('silence has a reason', () => {
     [
       'firmware that we have nothing for',
       { ...ipxe, options: [...lease(ipxe).options, { code: 60, data: Buffer.from('U-Boot.armv8') }] },
-      full,
+      proxy,
       'firmware-not-served',
     ],
   ])('%s', (_name, message, facts, reason) => {

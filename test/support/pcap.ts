@@ -18,7 +18,9 @@ export async function dhcpRequests(file: string, mac: Mac): Promise<Buffer[]> {
     const frame = bytes.subarray(at + recordHeader, at + recordHeader + length);
     at += recordHeader + length;
     const payload = dhcpPayload(frame);
-    if (payload?.subarray(28, 34).equals(macBytes(mac))) {
+    // EDK2 asks port 4011 from port 4011, where the answer comes back to.
+    const isRequest = payload?.[0] === 1;
+    if (isRequest && payload.subarray(28, 34).equals(macBytes(mac))) {
       found.push(Buffer.from(payload));
     }
   }
