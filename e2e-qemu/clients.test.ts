@@ -87,9 +87,12 @@ describe('real firmware, from power-on to our initramfs', () => {
     const identity = run.model.startsWith('u-boot') ? ['--mac', mac] : ['--serial', serial];
     expect(await cardless(['--state', lab.state, 'node', 'add', 'pc1', ...identity])).toMatchObject({ code: 0 });
     const pcap = join(lab.state, 'dhcp.pcap');
-    await using capture = startChild(...lab.lab.inside('tcpdump', ['-i', 'br0', '-U', '-w', pcap, 'udp port 67 or udp port 4011']), {
-      graceMs: 3000,
-    });
+    await using capture = startChild(
+      ...lab.lab.inside('tcpdump', ['-i', 'br0', '-U', '--immediate-mode', '-w', pcap, 'udp port 67 or udp port 4011']),
+      {
+        graceMs: 3000,
+      },
+    );
     await until(async () => (await readFile(pcap).catch(() => Buffer.alloc(0))).length > 0, 'tcpdump');
     const seconds = await boot(lab, run);
     await capture.stop();
