@@ -45,6 +45,8 @@ async function exchange(
         socketPath,
         method,
         path,
+        // A connection of its own: one kept from an earlier call may be closed by the server in the very instant.
+        agent: false,
         headers: payload === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(payload) },
       },
       (response) => {

@@ -16,6 +16,8 @@ type Tools = Readonly<Record<string, string>>;
 const serve: Tools = {
   'nbd-server': 'nbd-server',
   'mkfs.ext4': 'e2fsprogs',
+  'mkfs.vfat': 'dosfstools',
+  mcopy: 'mtools',
   'ssh-keygen': 'openssh-client',
   ip: 'iproute2',
   '/usr/lib/ipxe/undionly.kpxe': 'ipxe',

@@ -32,6 +32,12 @@ export const Settings = z.strictObject({
   interfaces: z.array(InterfaceSettings).default([]),
   httpPort: z.int().min(1).max(65_535).default(8067),
   nbdPort: z.int().min(1).max(65_535).default(10_809),
+  /** What boards with TFTP_PREFIX=1 have as TFTP_PREFIX_STR. */
+  tftpPrefixes: z.array(z.string().min(1).max(32)).default([]),
+  /** Threads that move blocks; by default one for each core, at most 4. 0 leaves it to Node's own sockets. */
+  tftpThreads: z.int().min(0).max(64).optional(),
+  /** All transfers on port 69, for firewalls and containers that pass one port only. */
+  tftpSinglePort: z.boolean().default(false),
   /** A day; our nodes keep their addresses anyway. */
   leaseSeconds: z.int().min(120).max(31_536_000).default(86_400),
   /** When the mask ROM of a 3B is answered, in milliseconds after its DISCOVER. */
@@ -44,6 +50,12 @@ export const Settings = z.strictObject({
     .int()
     .min(64 * 2 ** 20)
     .default(8 * 2 ** 30),
+  /** Raspberry Pis fetch one boot.img by TFTP in place of some thirty files. */
+  bootRamdisk: z.boolean().default(false),
+  /** RSA 2048, PEM: signs boot.img for Pis that boot by HTTP. */
+  bootKey: z.string().min(1).optional(),
+  /** Where Pi bootloaders send their log (NETCONSOLE); 0 hears none, and keeps interfaces out of promiscuous mode. */
+  netconsolePort: z.int().min(0).max(65_535).default(6666),
   authorizedKeys: z.array(z.string().regex(/^(ssh-|ecdsa-|sk-)\S+ \S+/, 'is not an OpenSSH public key')).default([]),
 });
 export type Settings = z.infer<typeof Settings>;

@@ -6,15 +6,15 @@ import type { Image } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import { type Mac, parseMac } from '../domain/mac.ts';
 import type { Node, NodeName } from '../domain/node.ts';
-import { parseSerial } from '../domain/serial.ts';
+import { isPiSerial, parseSerial } from '../domain/serial.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { whyNotServed } from '../policy/boot-information.ts';
 import { opensSession, stageOfFile } from '../policy/boot-progress.ts';
 import { architectureOf, type Client } from '../policy/classify-client.ts';
+import { RateLimit } from '../policy/rate-limit.ts';
 import {
   type BootFacts,
-  deviceTreeDirectory,
   renderCmdlineTxt,
   renderConfigTxt,
   renderGrubCfg,
@@ -23,11 +23,12 @@ import {
   renderPxelinuxCfg,
 } from '../policy/render-config.ts';
 import { isExpectedMissing, readTftpPath } from '../policy/tftp-path.ts';
+import type { Pace } from '../policy/tftp-transfer.ts';
 import type { DhcpReport } from '../servers/dhcp/dhcp-server.ts';
 import type { FileAnswer, TftpReport } from '../servers/tftp/tftp-server.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { BootSessions } from './boot-sessions.ts';
-import { type FileSource, readFromSources } from './file-sources.ts';
+import { type BootFiles, type FileSource, readFromSources } from './file-sources.ts';
 import type { NodeFinder } from './node-finder.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
@@ -42,9 +43,16 @@ export interface BootServiceOptions {
   /** The one of them that anybody may read from. */
   readonly programs: FileSource;
   readonly httpPort: number;
+  readonly tftpPrefixes: readonly string[];
+  readonly bootRamdisk: boolean;
   readonly clock: Clock;
   readonly log: Logger;
 }
+
+/** Whose boot a name belongs to, and what there is for it; or why nobody's. */
+export type BootLookup =
+  | { readonly kind: 'boot'; readonly node: Node; readonly path: string; readonly boot: BootFiles }
+  | Exclude<FileAnswer, { kind: 'found' }>;
 
 /** The interface that a request came in by. */
 export interface Face {
@@ -63,6 +71,8 @@ export class BootService {
   readonly #options: BootServiceOptions;
   /** Opening a session takes a look at the images; what a node asks meanwhile waits for it. */
   readonly #opening = new Map<NodeName, Promise<BootSession | undefined>>();
+
+  readonly #logLimit = new RateLimit({ lines: 20, everyMs: 10_000, maxKeys: 4096 });
 
   constructor(options: BootServiceOptions) {
     this.#options = options;
@@ -124,12 +134,24 @@ export class BootService {
   // ---- TFTP ----
 
   async readTftp(filename: string, peer: Ipv4, face: Face): Promise<FileAnswer> {
-    const name = readTftpPath(filename);
+    const lookup = await this.bootOf(filename, peer, face);
+    if (lookup.kind !== 'boot') {
+      return lookup;
+    }
+    const bytes = await readFromSources(this.#options.fileSources, lookup.path, lookup.boot);
+    return bytes
+      ? { kind: 'found', bytes, pace: paceOf(lookup.node, this.#options.sessions.of(lookup.node.name)) }
+      : { kind: 'missing', expected: isExpectedMissing(lookup.path) };
+  }
+
+  /** The name is as in TFTP: with or without the directory of a serial. */
+  async bootOf(filename: string, peer: Ipv4, face: Face): Promise<BootLookup> {
+    const name = readTftpPath(filename, this.#options.tftpPrefixes);
     if (name.kind === 'refused') {
       return { kind: 'refused', reason: name.reason };
     }
     const owner = await this.#options.finder.ownerOf(peer);
-    const node = this.#options.finder.behind(name.serial, owner);
+    const node = this.#options.finder.behind(name.serial, name.mac ?? owner);
     if (!node) {
       return { kind: 'missing', expected: true };
     }
@@ -138,10 +160,8 @@ export class BootService {
     }
     const session = await this.#sessionForFiles(node, owner);
     const image = session && (await this.#options.images.find(session.digest));
-    const boot = { image, text: (path: string) => (session && image ? this.#renderText(path, session, image, face) : undefined) };
-    const path = deviceTreeName(name.path);
-    const bytes = await readFromSources(this.#options.fileSources, path, boot);
-    return bytes ? { kind: 'found', bytes } : { kind: 'missing', expected: isExpectedMissing(name.path) };
+    const text = (path: string): string | undefined => (session && image ? this.#renderText(path, session, image, face) : undefined);
+    return { kind: 'boot', node, path: name.path, boot: { image, session, text } };
   }
 
   /**
@@ -163,7 +183,7 @@ export class BootService {
     const facts = this.#bootFacts(session, image, face);
     switch (path) {
       case 'config.txt':
-        return renderConfigTxt(facts);
+        return renderConfigTxt({ ...facts, bootRamdisk: this.#options.bootRamdisk });
       case 'cmdline.txt':
         return renderCmdlineTxt(facts);
       case 'grub/grub.cfg':
@@ -186,10 +206,11 @@ export class BootService {
     };
   }
 
+  /** A board that finds nothing asks ten times in 15 ms, again and again (rpi-eeprom#74): its log is cut, never its answers. */
   async onTftp(report: TftpReport): Promise<void> {
-    const name = readTftpPath(report.filename);
+    const name = readTftpPath(report.filename, this.#options.tftpPrefixes);
     const owner = await this.#options.finder.ownerOf(report.peer.address);
-    const node = this.#options.finder.behind(name.kind === 'path' ? name.serial : undefined, owner);
+    const node = name.kind === 'path' ? this.#options.finder.behind(name.serial, name.mac ?? owner) : undefined;
     const { log, sessions } = this.#options;
     const fields = { node: node?.name, peer: report.peer.address, file: report.filename, ms: report.ms };
     const { outcome } = report;
@@ -202,13 +223,17 @@ export class BootService {
         }
         return;
       case 'missing':
-        log[outcome.expected ? 'debug' : 'info'](fields, 'file missing');
+        this.#say(outcome.expected ? 'debug' : 'info', fields, 'file missing');
         return;
       case 'refused':
-        log.warn({ ...fields, reason: outcome.reason }, 'file refused');
+        this.#say('warn', { ...fields, reason: outcome.reason }, 'file refused');
         return;
       case 'stopped':
-        log[outcome.probe ? 'debug' : 'info']({ ...fields, code: outcome.code, message: outcome.message }, 'client stopped the transfer');
+        this.#say(
+          outcome.probe ? 'debug' : 'info',
+          { ...fields, code: outcome.code, message: outcome.message },
+          'client stopped the transfer',
+        );
         return;
       case 'timed-out':
         log.warn({ ...fields, block: outcome.block }, 'transfer timed out');
@@ -216,15 +241,25 @@ export class BootService {
           sessions.record(node.name, stageOfFile(path), 'transfer timed out', `${path} at block ${outcome.block}`);
         }
         return;
+      case 'restarted':
+        log.info(fields, 'client began anew');
+        return;
       default:
         outcome satisfies never;
     }
   }
 
+  #say(level: 'debug' | 'info' | 'warn', fields: { readonly peer: Ipv4; readonly [field: string]: unknown }, message: string): void {
+    const { log, clock } = this.#options;
+    const turn = this.#logLimit.take(fields.peer, clock.now());
+    const leftOut = turn.kind === 'pass' && turn.leftOut > 0 ? { leftOut: turn.leftOut } : {};
+    log[turn.kind === 'pass' ? level : 'trace']({ ...fields, ...leftOut }, message);
+  }
+
   // ---- HTTP, before there is a token ----
 
   async bootProgram(name: string, peer: Ipv4): Promise<Buffer> {
-    const answer = await this.#options.programs(name, { image: undefined, text: () => undefined });
+    const answer = await this.#options.programs(name, { image: undefined, session: undefined, text: () => undefined });
     if (!('found' in answer)) {
       throw new UserError('not-found', `There is no boot program "${name}"`);
     }
@@ -279,9 +314,10 @@ export class BootService {
   }
 }
 
-/** U-Boot names a device tree with its vendor, `dtbs/broadcom/x.dtb`; images have them by their last name. */
-function deviceTreeName(path: string): string {
-  return path.replace(new RegExp(`^${deviceTreeDirectory}/(?:[^/]+/)*`), '');
+/** A Pi's firmware hangs on a block that comes twice; everybody else is better served by a quick repetition. */
+function paceOf(node: Node, session: BootSession | undefined): Pace {
+  const isPi = session?.client.startsWith('pi') || session?.client === fixedAddressClient || (node.serial && isPiSerial(node.serial));
+  return isPi ? 'firmware' : 'tool';
 }
 
 function isInFirmware(session: BootSession): boolean {

@@ -1,16 +1,19 @@
 /** The boots under way: one session per node, its timeline, and its record on disk. */
 import { randomBytes } from 'node:crypto';
-import type { BootEvent, BootSession, BootStage } from '../domain/boot-session.ts';
+import { type BootEvent, type BootSession, type BootStage, consoleEvent } from '../domain/boot-session.ts';
 import type { Clock } from '../domain/clock.ts';
 import { messageOf, UserError } from '../domain/errors.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { NodeName } from '../domain/node.ts';
 import type { Logger } from '../log/logger.ts';
-import { laterStage } from '../policy/boot-progress.ts';
+import { laterStage, withConsoleLine } from '../policy/boot-progress.ts';
 import type { SessionStore } from '../store/sessions.ts';
 
 const saveAfterMs = 500;
 const maxEvents = 500;
+/** A board that is switched on tells its first lines before it asks for anything. */
+const maxWaitingLines = 100;
+const waitingMs = 120_000;
 
 /** The last thing that the initramfs says. */
 export const handoverEvent = 'handover';
@@ -24,6 +27,8 @@ export class BootSessions {
   // BOUNDED: one per registered node.
   readonly #current = new Map<NodeName, BootSession>();
   readonly #unsaved = new Map<NodeName, () => void>();
+  // BOUNDED: one entry per registered node, of maxWaitingLines.
+  readonly #waitingLines = new Map<NodeName, readonly BootEvent[]>();
 
   constructor(store: SessionStore, clock: Clock, log: Logger) {
     this.#store = store;
@@ -70,8 +75,9 @@ export class BootSessions {
       startedAt: this.#clock.now(),
       stage: 'dhcp',
       outcome: 'running',
-      events: [],
+      events: (this.#waitingLines.get(facts.node) ?? []).filter(({ at }) => at > this.#clock.now() - waitingMs),
     };
+    this.#waitingLines.delete(facts.node);
     this.#save(session);
     this.#log.info({ node: session.node, client: session.client, digest: session.digest.slice(0, 12) }, 'boot started');
     return session;
@@ -80,11 +86,33 @@ export class BootSessions {
   /** Adds to the timeline; written to disk a moment later, because what it tells can be lost. */
   record(node: NodeName, stage: BootStage, what: string, detail?: string): void {
     const session = this.#current.get(node);
-    if (!session || session.events.length >= maxEvents) {
+    if (!session || session.events.filter((event) => event.what !== consoleEvent).length >= maxEvents) {
       return;
     }
     const event: BootEvent = { at: this.#clock.now(), stage, what, ...(detail === undefined || detail === '' ? {} : { detail }) };
-    this.#current.set(node, { ...session, stage: laterStage(session.stage, stage), events: [...session.events, event] });
+    this.#update({ ...session, stage: laterStage(session.stage, stage), events: [...session.events, event] });
+  }
+
+  /**
+   * A line of the boot loader's log goes into the boot that is in firmware. When there is none, the board has just been
+   * switched on: the line waits for the boot that it is of.
+   */
+  recordConsole(node: NodeName, line: string): void {
+    const session = this.#current.get(node);
+    const isInFirmware = session?.outcome === 'running' && session.address === undefined;
+    // A token in a log would be one that every user of the server's listings can read.
+    const detail = session === undefined ? line : line.replaceAll(session.token, '...');
+    const event: BootEvent = { at: this.#clock.now(), stage: isInFirmware ? session.stage : 'dhcp', what: consoleEvent, detail };
+    if (isInFirmware) {
+      this.#update({ ...session, events: withConsoleLine(session.events, event) });
+    } else {
+      this.#waitingLines.set(node, [...(this.#waitingLines.get(node) ?? []), event].slice(-maxWaitingLines));
+    }
+  }
+
+  #update(session: BootSession): void {
+    const { node } = session;
+    this.#current.set(node, session);
     if (!this.#unsaved.has(node)) {
       this.#unsaved.set(
         node,
@@ -108,6 +136,7 @@ export class BootSessions {
     this.#unsaved.get(node)?.();
     this.#unsaved.delete(node);
     this.#current.delete(node);
+    this.#waitingLines.delete(node);
   }
 
   close(): void {

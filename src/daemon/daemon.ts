@@ -3,23 +3,25 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Places } from '../config/places.ts';
 import type { InterfaceSettings, Settings } from '../config/schema.ts';
+import type { Image } from '../domain/image.ts';
 import { bootProgramPlaces } from '../images/boot-programs.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { findInterface, type InterfaceFacts, readNeighbours } from '../net/interfaces.ts';
-import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
 import { OverlayDisks } from '../overlays/overlay-disks.ts';
 import { kernelFiles, plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
 import { createNodeFace } from '../servers/http/node-face.ts';
 import { NbdServer } from '../servers/nbd/nbd-server.ts';
-import { TftpServer } from '../servers/tftp/tftp-server.ts';
+import { DataThreads } from '../servers/tftp/data-threads.ts';
 import { openDatabase } from '../store/database.ts';
 import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
 import { SessionStore } from '../store/sessions.ts';
 import { createAdminService } from './admin-service.ts';
+import { loadBootKey } from './boot-key.ts';
+import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
 import { startDhcp } from './dhcp-service.ts';
@@ -27,16 +29,17 @@ import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
 import { Jobs } from './jobs.ts';
+import { startNetconsole } from './netconsole-service.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
 import { assertPortFree, orNamePortOwner } from './open-port.ts';
+import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { lockState } from './state-lock.ts';
 import { systemClock } from './system-clock.ts';
+import { startTftp } from './tftp-service.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
 
 const fileCacheBytes = 512 * 2 ** 20;
-const maxTransfers = 2048;
-const maxTransfersPerClient = 32;
 
 export interface DaemonOptions {
   readonly places: Places;
@@ -71,17 +74,28 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const cache = new FileCache(fileCacheBytes);
   const programs = await bootProgramPlaces(places.cache);
   const programFiles = bootAssets(programs, cache);
-  const ofImage = imageFiles((image, file) => images.pathOf(image.digest, file), cache);
   const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours });
+  const imagePath = (image: Image, file: string): string => images.pathOf(image.digest, file);
+  const ofImage = imageFiles(imagePath, cache);
+  const bootKey = settings.bootKey === undefined ? undefined : await loadBootKey(settings.bootKey);
+  const ramdisks = new BootRamdisks({ directory: join(places.work, 'boot-ramdisk'), pathOf: imagePath, key: bootKey });
   const boot = new BootService({
     nodes,
     finder,
     sessions,
     unclaimed,
     images,
-    fileSources: [perNodeText, ofImage, plainKernel(ofImage, kernelFiles.arm64, plainKernelFile), programFiles],
+    fileSources: [
+      perNodeText,
+      ramdiskSource({ ramdisks, sessions, log }, cache),
+      ofImage,
+      plainKernel(ofImage, kernelFiles.arm64, plainKernelFile),
+      programFiles,
+    ],
     programs: programFiles,
     httpPort: settings.httpPort,
+    tftpPrefixes: settings.tftpPrefixes,
+    bootRamdisk: settings.bootRamdisk,
     clock,
     log,
   });
@@ -100,7 +114,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const jobs = stack.use(new Jobs(clock, log));
+  const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const counters = { badDhcp: 0, badTftp: 0 };
+  const countBadTftp = (): void => {
+    counters.badTftp += 1;
+  };
 
   for (const entry of interfaces) {
     await serveInterface(entry);
@@ -160,7 +178,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         },
       }),
     );
-    await startTftp(facts, face);
+    await orNamePortOwner('udp', 69, facts.address, () => {
+      startTftp({ settings, wanted, facts, boot, threads, clock, log, onBadPacket: countBadTftp }, stack);
+      return Promise.resolve();
+    });
+    stack.defer(startNetconsole({ interfaceName: facts.name, port: settings.netconsolePort, nodes, sessions, clock, log }));
     await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
       stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),
     );
@@ -177,29 +199,6 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     await nbd.start();
   }
 
-  async function startTftp(facts: InterfaceFacts, face: Face): Promise<void> {
-    const onError = (error: Error): void => log.warn({ reason: error.message }, 'tftp socket');
-    const common = { interfaceName: facts.name, address: facts.address, onError };
-    const server = new TftpServer({
-      clock,
-      read: (filename, peer) => boot.readTftp(filename, peer.address, face),
-      openEndpoint: (onMessage) => openUdpEndpoint({ ...common, port: 0, onMessage }),
-      report: (report) => void boot.onTftp(report).catch((error: unknown) => log.error({ err: error }, 'tftp report failed')),
-      onBadPacket: (reason) => {
-        counters.badTftp += 1;
-        log.debug({ reason, interface: facts.name }, 'bad tftp packet');
-      },
-      onFailure: (error) => log.error({ err: error }, 'tftp request failed'),
-      maxTransfers,
-      maxTransfersPerClient,
-    });
-    stack.defer(() => server.close());
-    const endpoint: UdpEndpoint = await orNamePortOwner('udp', 69, facts.address, async () =>
-      openUdpEndpoint({ ...common, port: 69, onMessage: (data, peer) => server.receive(data, peer, endpoint.send) }),
-    );
-    stack.use(endpoint);
-  }
-
   function nodeFace(face: Face): ReturnType<typeof createNodeFace> {
     return createNodeFace({
       ipxeStart: () => renderIpxeStart(face.address, settings.httpPort),
@@ -211,6 +210,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer) => handover.ready(key, peer),
+      piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });
   }

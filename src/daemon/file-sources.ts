@@ -3,8 +3,10 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
+import type { BootSession } from '../domain/boot-session.ts';
 import { systemCode } from '../domain/errors.ts';
 import type { Image } from '../domain/image.ts';
+import { deviceTreeDirectory } from '../policy/render-config.ts';
 
 const gunzip: (packed: Buffer) => Promise<Buffer> = promisify(zlib.gunzip);
 
@@ -12,6 +14,7 @@ export interface BootFiles {
   /** Rendered for this boot; undefined when nobody boots. */
   readonly text: (path: string) => string | undefined;
   readonly image: Image | undefined;
+  readonly session: Pick<BootSession, 'id' | 'node' | 'startedAt'> | undefined;
 }
 
 export type SourceAnswer = { readonly found: Buffer } | { readonly pass: string };
@@ -29,12 +32,17 @@ export const perNodeText: FileSource = (path, boot) => {
  */
 export function imageFiles(pathOf: (image: Image, file: string) => string, cache: FileCache): FileSource {
   return async (path, boot) => {
-    const file = boot.image?.files.find((entry) => entry.path === `boot/${path}`);
+    const file = boot.image?.files.find((entry) => entry.path === `boot/${withoutVendor(path)}`);
     if (!boot.image || !file) {
       return { pass: 'not in the image' };
     }
     return { found: await cache.read(pathOf(boot.image, file.path)) };
   };
+}
+
+/** U-Boot names a device tree with its vendor, `dtbs/broadcom/x.dtb`; images have them by their last name. */
+function withoutVendor(path: string): string {
+  return path.startsWith(`${deviceTreeDirectory}/`) ? path.slice(path.lastIndexOf('/') + 1) : path;
 }
 
 /** The plain form of a gzip'd kernel, for firmware that cannot unpack one. */

@@ -16,6 +16,9 @@ export interface BootEvent {
   readonly detail?: string;
 }
 
+/** The `what` of a line of the boot loader's own log. */
+export const consoleEvent = 'netconsole';
+
 /** One boot of one node, bound to one image version and one rendered configuration. */
 export interface BootSession {
   readonly id: string;

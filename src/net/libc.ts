@@ -11,6 +11,10 @@ const socket = libc.func('int socket(int domain, int type, int protocol)');
 const setsockopt = libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)');
 const bind = libc.func('int bind(int fd, const void *address, unsigned int length)');
 const flock = libc.func('int flock(int fd, int operation)');
+/** linux/filter.h: a program for the kernel's packet filter. */
+const socketFilter = koffi.struct('sock_fprog', { len: 'unsigned short', filter: 'const void *' });
+const setFilter = libc.func('setsockopt', 'int', ['int', 'int', 'int', koffi.pointer(socketFilter), 'unsigned int']);
+const recvfrom = libc.func('long recvfrom(int fd, void *data, size_t length, int flags, void *address, _Inout_ unsigned int *size)');
 const recv = libc.func('long recv(int fd, void *data, size_t length, int flags)');
 const sendto = libc.func('long sendto(int fd, const void *data, size_t length, int flags, const void *address, unsigned int size)');
 
@@ -26,6 +30,10 @@ const SOL_SOCKET = 1;
 const SO_BROADCAST = 6;
 const SO_BINDTODEVICE = 25;
 const SO_RCVBUFFORCE = 33;
+const SO_ATTACH_FILTER = 26;
+const SOL_PACKET = 263;
+const PACKET_ADD_MEMBERSHIP = 1;
+const PACKET_MR_PROMISC = 1;
 const LOCK_EX_NB = 2 | 4;
 
 /** A system call's failure with its errno name, in the form of Node's own system errors. */
@@ -109,6 +117,68 @@ export function receivePacket(fd: number, buffer: Buffer): Buffer | undefined {
     return undefined;
   }
   throw new SystemError('recv', koffi.errno());
+}
+
+/**
+ * Hears the UDP packets to one port that reach an interface, whatever MAC they are sent to (promiscuous mode, for as long
+ * as the descriptor is open); the kernel leaves all others out. @throws SystemError
+ */
+export function openUdpFrameDescriptor(interfaceIndex: number, port: number): number {
+  const fd = openPacketDescriptor(interfaceIndex);
+  try {
+    const program = udpPortFilter(port);
+    const value = { len: program.length / 8, filter: program };
+    checked('setsockopt SO_ATTACH_FILTER', setFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, value, koffi.sizeof(socketFilter)));
+    // struct packet_mreq
+    const membership = Buffer.alloc(16);
+    membership.writeInt32LE(interfaceIndex, 0);
+    membership.writeUInt16LE(PACKET_MR_PROMISC, 4);
+    checked('setsockopt PACKET_ADD_MEMBERSHIP', setsockopt(fd, SOL_PACKET, PACKET_ADD_MEMBERSHIP, membership, membership.length));
+    return fd;
+  } catch (error) {
+    closeSync(fd);
+    throw error;
+  }
+}
+
+/** In the machine language of linux/filter.h: code, jump if true, jump if false, operand. */
+function udpPortFilter(port: number): Buffer {
+  const instructions = [
+    [0x30, 0, 0, 9], // protocol
+    [0x15, 0, 6, 17], // is UDP?
+    [0x28, 0, 0, 6], // fragment offset
+    [0x45, 4, 0, 0x1fff], // is a later fragment?
+    [0xb1, 0, 0, 0], // length of the IP header
+    [0x48, 0, 0, 2], // destination port
+    [0x15, 0, 1, port],
+    [0x06, 0, 0, 0xffff], // take it
+    [0x06, 0, 0, 0], // leave it
+  ] as const;
+  return Buffer.concat(
+    instructions.map(([code, whenTrue, whenFalse, operand]) => {
+      const instruction = Buffer.alloc(8);
+      instruction.writeUInt16LE(code, 0);
+      instruction.writeUInt8(whenTrue, 2);
+      instruction.writeUInt8(whenFalse, 3);
+      instruction.writeUInt32LE(operand, 4);
+      return instruction;
+    }),
+  );
+}
+
+/** The next packet and the hardware address of its sender, or undefined when none waits. @throws SystemError */
+export function receiveFrame(fd: number, buffer: Buffer): { readonly packet: Buffer; readonly hardwareAddress: Buffer } | undefined {
+  const sockaddr = Buffer.alloc(20);
+  const length = Number(recvfrom(fd, buffer, buffer.length, 0, sockaddr, [sockaddr.length]));
+  if (length >= 0) {
+    // struct sockaddr_ll: the length of the hardware address, then the address.
+    const hardwareAddress = sockaddr.subarray(12, 12 + sockaddr.readUInt8(11));
+    return { packet: Buffer.from(buffer.subarray(0, length)), hardwareAddress };
+  }
+  if (koffi.errno() === koffi.os.errno['EAGAIN']) {
+    return undefined;
+  }
+  throw new SystemError('recvfrom', koffi.errno());
 }
 
 /** True when this process now holds the lock, false when another one does. The kernel drops it with the process. */

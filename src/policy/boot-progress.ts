@@ -1,6 +1,6 @@
 /** Which boot session a packet belongs to, and how far it shows the boot to be (pi-netboot A.4). */
-import type { BootSession, BootStage } from '../domain/boot-session.ts';
-import { bootStages } from '../domain/boot-session.ts';
+import type { BootEvent, BootSession, BootStage } from '../domain/boot-session.ts';
+import { bootStages, consoleEvent } from '../domain/boot-session.ts';
 import type { ClientClass } from './classify-client.ts';
 
 /** A ROM asks five times over 25 s, bootcode.bin for a minute: within this time a DISCOVER is a repetition. */
@@ -17,7 +17,8 @@ export function opensSession(session: BootSession | undefined, client: ClientCla
   if (session?.outcome !== 'running') {
     return true;
   }
-  const last = session.events.at(-1)?.at ?? session.startedAt;
+  // A boot loader's log says nothing about which boot it is of, so it does not keep one alive.
+  const last = session.events.findLast(({ what }) => what !== consoleEvent)?.at ?? session.startedAt;
   if (now - last > sameBootMs) {
     return true;
   }
@@ -44,5 +45,15 @@ export function laterStage(a: BootStage, b: BootStage): BootStage {
 
 /** What fetching a file says about the boot. */
 export function stageOfFile(path: string): BootStage {
-  return /^(kernel|initramfs|vmlinuz|Image$|cmdline\.txt)/.test(path) ? 'kernel' : 'firmware';
+  return /^(kernel|initramfs|vmlinuz|Image$|cmdline\.txt|boot\.img)/.test(path) ? 'kernel' : 'firmware';
+}
+
+/** Of one boot; the newest are kept, for they tell where it is stuck. */
+const maxConsoleLines = 300;
+
+/** The boot loader's lines are many: they take each other's place, never that of an event. */
+export function withConsoleLine(events: readonly BootEvent[], line: BootEvent): BootEvent[] {
+  const isFull = events.filter(({ what }) => what === consoleEvent).length >= maxConsoleLines;
+  const oldest = isFull ? events.findIndex(({ what }) => what === consoleEvent) : -1;
+  return [...(oldest < 0 ? events : events.toSpliced(oldest, 1)), line];
 }

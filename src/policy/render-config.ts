@@ -11,6 +11,8 @@ export interface BootFacts {
   readonly server: Ipv4;
   readonly httpPort: number;
   readonly token: string;
+  /** The board is to fetch boot.img in place of its many files. */
+  readonly bootRamdisk?: boolean;
 }
 
 /**
@@ -24,8 +26,16 @@ export function renderConfigTxt(facts: BootFacts): string {
     'enable_uart=1',
     'kernel=kernel8.img',
     'initramfs initramfs.img followkernel',
+    ...(facts.bootRamdisk ? [bootRamdiskLine] : []),
     '',
   ].join('\n');
+}
+
+const bootRamdiskLine = 'boot_ramdisk=1';
+
+/** config.txt within boot.img is the same without the line that leads to boot.img, or the board would look for another. */
+export function innerConfigTxt(outer: string): string {
+  return outer.replace(`${bootRamdiskLine}\n`, '');
 }
 
 /** cmdline.txt: one line. ttyS1 is the mini UART of a Pi under a mainline kernel. */

@@ -7,6 +7,7 @@ import { parseNodeName } from '#src/domain/node.ts';
 import { allocateAddress } from '#src/policy/allocate-address.ts';
 import { renderPlan } from '#src/policy/boot-plan.ts';
 import { laterStage, opensSession, stageOfFile } from '#src/policy/boot-progress.ts';
+import { RateLimit } from '#src/policy/rate-limit.ts';
 import { renderCmdlineTxt, renderConfigTxt, renderIpxeBoot } from '#src/policy/render-config.ts';
 import { nextRestart } from '#src/policy/restart-policy.ts';
 import { isExpectedMissing, readTftpPath } from '#src/policy/tftp-path.ts';
@@ -55,6 +56,16 @@ describe('TFTP names', () => {
       expect(readTftpPath(name).kind).toBe('refused');
     },
   );
+  test.each([
+    ['TFTP_PREFIX=1', 'lab7/start4.elf', ['lab7/'], { path: 'start4.elf' }],
+    ['TFTP_PREFIX=1 without a slash', 'LAB7//config.txt', ['lab7'], { path: 'config.txt' }],
+    ['TFTP_PREFIX=2', 'dc-a6-32-01-36-c2/start4.elf', [], { mac: 'dc:a6:32:01:36:c2', path: 'start4.elf' }],
+    ['a serial of 16 digits', '10000000916c4c16/start.elf', [], { serial: '916c4c16', path: 'start.elf' }],
+    ['the whole path of another server', '/srv/tftp/916c4c16/start.elf', [], { serial: '916c4c16', path: 'start.elf' }],
+    ['a prefix of nobody', 'other/start4.elf', ['lab7'], { path: 'other/start4.elf' }],
+  ])('%s', (_name, name, prefixes, want) => {
+    expect(readTftpPath(name, prefixes)).toEqual({ kind: 'path', ...want });
+  });
   test('what firmware asks in vain is expected, what it needs is not', () => {
     expect(['bootsig.bin', 'recovery8.img', 'armstub8.bin', 'overlays/overlay_map.dtb'].every(isExpectedMissing)).toBe(true);
     expect(['kernel8.img', 'start.elf', 'config.txt', 'initramfs.img'].some(isExpectedMissing)).toBe(false);
@@ -149,5 +160,20 @@ describe('rendered texts', () => {
         .filter((line) => line !== '')
         .every((line) => /^PLAN_[A-Z_]+='[^']*'$/.test(line)),
     ).toBe(true);
+  });
+});
+
+describe('a limit on what is said', () => {
+  const limit = (): RateLimit => new RateLimit({ lines: 2, everyMs: 1000, maxKeys: 2 });
+  test('the first lines pass, then it is quiet, then it tells how many were left out', () => {
+    const lines = limit();
+    const turns = [0, 1, 2, 3, 1000].map((now) => lines.take('a', now));
+    expect(turns.map((turn) => turn.kind)).toEqual(['pass', 'pass', 'hold', 'hold', 'pass']);
+    expect(turns[4]).toEqual({ kind: 'pass', leftOut: 2 });
+  });
+  test('each key has its own', () => {
+    const lines = limit();
+    [0, 1, 2].map((now) => lines.take('a', now));
+    expect(lines.take('b', 3).kind).toBe('pass');
   });
 });

@@ -4,6 +4,7 @@ import { type Node, parseNodeName } from '#src/domain/node.ts';
 import type { UdpEndpoint } from '#src/net/udp-endpoint.ts';
 import type { DhcpMode } from '#src/policy/decide-dhcp.ts';
 import { type DhcpReport, DhcpServer } from '#src/servers/dhcp/dhcp-server.ts';
+import { DatagramPath } from '#src/servers/tftp/datagram-path.ts';
 import { type FileAnswer, type TftpReport, TftpServer } from '#src/servers/tftp/tftp-server.ts';
 import type { MemoryNetwork } from './memory-network.ts';
 
@@ -28,7 +29,11 @@ export function startTftp(
   const server = new TftpServer({
     clock: network.clock,
     read: (filename) => Promise.resolve(read(filename)),
-    openEndpoint: (onMessage) => network.open(serverAddress, 0, onMessage),
+    dataPath: new DatagramPath({
+      clock: network.clock,
+      openEndpoint: (_peer, onMessage) => network.open(serverAddress, 0, onMessage),
+      onBadPacket: (reason) => bad.push(reason),
+    }),
     report: (report) => reports.push(report),
     onBadPacket: (reason) => bad.push(reason),
     onFailure: (error) => {

@@ -2,6 +2,7 @@
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
 import { UserError } from '../../domain/errors.ts';
 import { type Ipv4, parseIpv4 } from '../../domain/ipv4.ts';
+import { createPiBoot, type PiBootOptions } from './pi-boot.ts';
 
 export interface NodeFaceOptions {
   readonly ipxeStart: () => string;
@@ -17,6 +18,7 @@ export interface NodeFaceOptions {
   readonly seed: (token: string, peer: Ipv4) => Promise<Buffer>;
   readonly event: (token: string, peer: Ipv4, name: string, detail: string) => void;
   readonly ready: (key: string, peer: Ipv4) => void;
+  readonly piBoot: PiBootOptions;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -59,6 +61,7 @@ export function createNodeFace(options: NodeFaceOptions): Express {
     options.ready(tokenOf(request), peerOf(request));
     response.status(204).end();
   });
+  app.use(createPiBoot(options.piBoot, peerOf));
   app.use((_request, response) => {
     response.status(404).type('text/plain').send('not found\n');
   });

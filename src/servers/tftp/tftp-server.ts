@@ -1,20 +1,16 @@
-/** Read-only TFTP: one socket for requests, one per transfer (RFC 1350 section 4: the port is the transfer's name). */
+/** Read-only TFTP: hears requests, finds the file, hands the transfer to a data path (RFC 1350, RFC 2347). */
 import type { Clock } from '../../domain/clock.ts';
 import { DecodeError, messageOf } from '../../domain/errors.ts';
+import type { Ipv4 } from '../../domain/ipv4.ts';
 import type { UdpEndpoint, UdpPeer } from '../../net/udp-endpoint.ts';
-import {
-  nextTransfer,
-  resend,
-  startTransfer,
-  type Transfer,
-  type TransferEvent,
-  type TransferOutcome,
-  type TransferStep,
-} from '../../policy/tftp-transfer.ts';
+import { toNetascii } from '../../policy/netascii.ts';
+import type { Pace, TransferOutcome } from '../../policy/tftp-transfer.ts';
 import { decodeTftp, encodeTftp, TftpErrorCode, type TftpPacket } from '../../protocol/tftp/packet.ts';
+import type { DataPath, OpenTransfer } from './data-path.ts';
 
 export type FileAnswer =
-  | { readonly kind: 'found'; readonly bytes: Buffer }
+  /** Without a pace the careful one is kept. */
+  | { readonly kind: 'found'; readonly bytes: Buffer; readonly pace?: Pace }
   | { readonly kind: 'missing'; readonly expected: boolean }
   | { readonly kind: 'refused'; readonly reason: string };
 
@@ -28,8 +24,7 @@ export interface TftpReport {
 export interface TftpServerOptions {
   readonly clock: Clock;
   readonly read: (filename: string, peer: UdpPeer) => Promise<FileAnswer>;
-  /** A socket of its own for one transfer, on the address that was asked. */
-  readonly openEndpoint: (onMessage: (data: Buffer, peer: UdpPeer) => void) => UdpEndpoint;
+  readonly dataPath: DataPath;
   readonly report: (report: TftpReport) => void;
   readonly onBadPacket: (reason: string) => void;
   readonly onFailure: (error: unknown) => void;
@@ -37,21 +32,22 @@ export interface TftpServerOptions {
   readonly maxTransfersPerClient: number;
 }
 
+type Request = Extract<TftpPacket, { kind: 'rrq' | 'wrq' }>;
+
 interface Running {
-  readonly filename: string;
+  readonly request: Request;
   readonly peer: UdpPeer;
-  readonly endpoint: UdpEndpoint;
+  readonly send: UdpEndpoint['send'];
   readonly startedAt: number;
-  transfer: Transfer;
-  cancelTimer: () => void;
+  /** Absent while the file is looked up or a place is waited for. */
+  open?: OpenTransfer;
 }
 
 const refusals = {
   write: { code: TftpErrorCode.AccessViolation, message: 'This server is read-only' },
-  mode: { code: TftpErrorCode.IllegalOperation, message: 'Only octet mode is served' },
+  mode: { code: TftpErrorCode.IllegalOperation, message: 'Only octet and netascii are served' },
   missing: { code: TftpErrorCode.FileNotFound, message: 'File not found' },
   refused: { code: TftpErrorCode.AccessViolation, message: 'Access violation' },
-  busy: { code: TftpErrorCode.Undefined, message: 'Too many transfers' },
   failure: { code: TftpErrorCode.Undefined, message: 'Server error' },
 } as const;
 
@@ -59,8 +55,7 @@ export class TftpServer {
   readonly #options: TftpServerOptions;
   // BOUNDED: at most maxTransfers; a client with more than maxTransfersPerClient loses its oldest.
   readonly #running = new Map<string, Running>();
-  /** Requests whose file is still being looked up. */
-  readonly #starting = new Set<string>();
+  readonly #ofClient = new Map<Ipv4, Set<string>>();
 
   constructor(options: TftpServerOptions) {
     this.#options = options;
@@ -76,128 +71,99 @@ export class TftpServer {
       return;
     }
     const key = keyOf(peer);
-    if (this.#starting.has(key)) {
-      return;
-    }
     const running = this.#running.get(key);
-    if (running?.filename === packet.filename) {
-      // The client did not hear our first packet; it asks from the same port until it does.
-      this.#apply(key, running, resend(running.transfer));
+    if (running?.request.filename === packet.filename) {
+      running.open?.again();
       return;
     }
     if (running) {
-      this.#end(key, running);
+      this.#forget(key, running);
     }
-    if (packet.mode.toLowerCase() !== 'octet') {
+    if (!['octet', 'netascii'].includes(packet.mode.toLowerCase())) {
       send(encodeTftp({ kind: 'error', ...refusals.mode }), peer);
       return;
     }
-    if (this.#running.size + this.#starting.size >= this.#options.maxTransfers) {
-      send(encodeTftp({ kind: 'error', ...refusals.busy }), peer);
+    if (this.#running.size >= this.#options.maxTransfers) {
+      // An ERROR would make firmware take the file for missing and boot something else. It asks again by itself.
+      this.#options.onBadPacket('too many transfers');
       return;
     }
-    this.#starting.add(key);
-    this.#start(packet, peer, send)
-      .catch((error: unknown) => {
-        send(encodeTftp({ kind: 'error', ...refusals.failure }), peer);
-        this.#options.onFailure(error);
-      })
-      .finally(() => this.#starting.delete(key));
+    this.#start({ request: packet, peer, send, startedAt: this.#options.clock.now() });
   }
 
   async close(): Promise<void> {
-    const all = [...this.#running.values()];
     this.#running.clear();
-    await Promise.all(
-      all.map((running) => {
-        running.cancelTimer();
-        return running.endpoint.close();
-      }),
-    );
+    this.#ofClient.clear();
+    await this.#options.dataPath.close();
   }
 
-  async #start(request: Extract<TftpPacket, { kind: 'rrq' | 'wrq' }>, peer: UdpPeer, send: UdpEndpoint['send']): Promise<void> {
-    const { clock, read, report } = this.#options;
-    const startedAt = clock.now();
-    const answer = await read(request.filename, peer);
-    if (answer.kind !== 'found') {
-      send(encodeTftp({ kind: 'error', ...refusals[answer.kind] }), peer);
-      report({ peer, filename: request.filename, outcome: answer, ms: clock.now() - startedAt });
-      return;
-    }
-    this.#makeRoom(peer);
+  #start(running: Running): void {
+    const { peer, send } = running;
     const key = keyOf(peer);
-    const first = startTransfer(answer.bytes, request.options);
-    if (first.kind !== 'send') {
-      return;
-    }
-    const endpoint = this.#options.openEndpoint((data, from) => this.#onTransferPacket(key, data, from));
-    const running: Running = { filename: request.filename, peer, endpoint, startedAt, transfer: first.transfer, cancelTimer: () => {} };
+    this.#makeRoom(peer.address);
     this.#running.set(key, running);
-    this.#apply(key, running, first);
+    const keys = this.#ofClient.get(peer.address) ?? new Set();
+    this.#ofClient.set(peer.address, keys.add(key));
+    this.#serve(key, running).catch((error: unknown) => {
+      this.#forget(key, running);
+      send(encodeTftp({ kind: 'error', ...refusals.failure }), peer);
+      this.#options.onFailure(error);
+    });
   }
 
-  #makeRoom(peer: UdpPeer): void {
-    const same = [...this.#running].filter(([, running]) => running.peer.address === peer.address);
-    if (same.length >= this.#options.maxTransfersPerClient && same[0]) {
-      this.#end(...same[0]);
-    }
-  }
-
-  #onTransferPacket(key: string, data: Buffer, from: UdpPeer): void {
-    const running = this.#running.get(key);
-    if (!running) {
+  async #serve(key: string, running: Running): Promise<void> {
+    const { request, peer, send } = running;
+    const answer = await this.#options.read(request.filename, peer);
+    if (this.#running.get(key) !== running) {
       return;
     }
-    if (keyOf(from) !== key) {
-      // A stranger must neither advance nor end the transfer (RFC 1350 section 4).
-      const packet: TftpPacket = { kind: 'error', code: TftpErrorCode.UnknownTransferId, message: 'Unknown transfer ID' };
-      running.endpoint.send(encodeTftp(packet), from);
+    if (answer.kind !== 'found') {
+      this.#forget(key, running);
+      send(encodeTftp({ kind: 'error', ...refusals[answer.kind] }), peer);
+      this.#report(running, answer);
       return;
     }
-    const packet = this.#decode(data);
-    if (packet) {
-      this.#step(key, running, { kind: 'packet', packet });
-    }
+    running.open = this.#options.dataPath.open({
+      peer,
+      bytes: request.mode.toLowerCase() === 'netascii' ? toNetascii(answer.bytes) : answer.bytes,
+      asked: request.options,
+      pace: answer.pace ?? 'firmware',
+      onEnd: (outcome) => this.#onEnd(key, running, outcome),
+    });
   }
 
-  #step(key: string, running: Running, event: TransferEvent): void {
-    this.#apply(key, running, nextTransfer(running.transfer, event));
-  }
-
-  #apply(key: string, running: Running, step: TransferStep): void {
-    switch (step.kind) {
-      case 'wait':
-        return;
-      case 'send':
-        running.transfer = step.transfer;
-        running.cancelTimer();
-        running.cancelTimer = this.#options.clock.after(step.timeoutMs, () => this.#step(key, running, { kind: 'timeout' }));
-        running.endpoint.send(encodeTftp(step.packet), running.peer);
-        return;
-      case 'end':
-        if (step.packet) {
-          running.endpoint.send(encodeTftp(step.packet), running.peer);
-        }
-        this.#end(key, running);
-        this.#options.report({
-          peer: running.peer,
-          filename: running.filename,
-          outcome: step.outcome,
-          ms: this.#options.clock.now() - running.startedAt,
-        });
-        return;
-      default:
-        step satisfies never;
-    }
-  }
-
-  #end(key: string, running: Running): void {
-    running.cancelTimer();
+  #onEnd(key: string, running: Running, outcome: TransferOutcome): void {
     if (this.#running.get(key) === running) {
-      this.#running.delete(key);
+      this.#forget(key, running);
+      this.#report(running, outcome);
+      if (outcome.kind === 'restarted') {
+        const { request, peer, send } = running;
+        this.#start({ request, peer, send, startedAt: this.#options.clock.now() });
+      }
     }
-    void running.endpoint.close();
+  }
+
+  #report({ peer, request, startedAt }: Running, outcome: TftpReport['outcome']): void {
+    this.#options.report({ peer, filename: request.filename, outcome, ms: this.#options.clock.now() - startedAt });
+  }
+
+  #makeRoom(address: Ipv4): void {
+    const keys = this.#ofClient.get(address);
+    const [oldest] = keys ?? [];
+    const running = oldest === undefined ? undefined : this.#running.get(oldest);
+    if (keys && oldest !== undefined && running && keys.size >= this.#options.maxTransfersPerClient) {
+      this.#forget(oldest, running);
+    }
+  }
+
+  #forget(key: string, running: Running): void {
+    running.open?.stop();
+    this.#running.delete(key);
+    const keys = this.#ofClient.get(running.peer.address);
+    keys?.delete(key);
+    if (keys?.size === 0) {
+      this.#ofClient.delete(running.peer.address);
+    }
   }
 
   #decode(data: Buffer): TftpPacket | undefined {

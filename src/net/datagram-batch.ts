@@ -1,0 +1,290 @@
+/**
+ * Many datagrams with one system call (recvmmsg, sendmmsg), on descriptors that Node never sees. For a thread of its own: it
+ * waits in poll(2), not in Node's event loop. Structures are those of 64-bit Linux; all buffers live as long as the batch,
+ * so that addresses written into them stay good.
+ */
+import { closeSync, writeSync } from 'node:fs';
+import koffi from 'koffi';
+import { SystemError } from './libc.ts';
+
+const libc = koffi.load('libc.so.6');
+const recvmmsg = libc.func('int recvmmsg(int fd, void *messages, unsigned int count, int flags, void *timeout)');
+const sendmmsg = libc.func('int sendmmsg(int fd, void *messages, unsigned int count, int flags)');
+const poll = libc.func('int poll(void *descriptors, unsigned long count, int timeoutMs)');
+const eventfd = libc.func('int eventfd(unsigned int initial, int flags)');
+const read = libc.func('long read(int fd, void *data, size_t length)');
+const setsockopt = libc.func('int setsockopt(int fd, int level, int name, const void *value, unsigned int length)');
+
+const AF_INET = 2;
+const EFD_NONBLOCK_CLOEXEC = 0o4000 | 0o2000000;
+const MSG_DONTWAIT = 0x40;
+const POLLIN = 1;
+const POLLOUT = 4;
+const SOL_SOCKET = 1;
+const SO_SNDBUFFORCE = 32;
+const SO_RCVBUFFORCE = 33;
+
+const slots = 128;
+const sockaddrBytes = 16;
+const iovecBytes = 16;
+/** Datagrams of a window that go to the kernel as one message: 44 x 1472 bytes are just below the 65,507 of UDP. */
+const maxSegments = 44;
+const SOL_UDP = 17;
+const UDP_SEGMENT = 103;
+const controlBytes = 24;
+const mmsghdrBytes = 64;
+/** A client sends ACK and ERROR only; what is longer is cut. */
+const receiveBytes = 256;
+const headBytes = 512;
+const outVectors = 2 * maxSegments;
+/** How long a full send queue is waited for before a datagram counts as lost, as it would be on a full link. */
+const sendWaitMs = 20;
+/** Room for a window of every client of a full classroom. */
+const socketBufferBytes = 8 * 2 ** 20;
+
+const segmentErrors = new Set(['EINVAL', 'EIO', 'EMSGSIZE', 'EOPNOTSUPP', 'ENOPROTOOPT'].map((name) => koffi.os.errno[name]));
+
+/** Where a buffer's bytes are. Good while the buffer is referenced: Node does not move them. */
+export function addressOf(bytes: Buffer): number {
+  return bytes.length === 0 ? 0 : Number(koffi.address(bytes));
+}
+
+/** Large queues, so that a burst of many clients is not lost. Without the privilege the kernel's default stays. */
+export function enlargeBuffers(fd: number): void {
+  const value = Buffer.alloc(4);
+  value.writeInt32LE(socketBufferBytes);
+  setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, value, value.length);
+  setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, value, value.length);
+}
+
+/** Wakes a thread that waits in `DatagramBatch.wait`. */
+export class WakeUp implements Disposable {
+  readonly fd: number;
+  readonly #one = Buffer.from([1, 0, 0, 0, 0, 0, 0, 0]);
+
+  constructor() {
+    this.fd = eventfd(0, EFD_NONBLOCK_CLOEXEC);
+    if (this.fd < 0) {
+      throw new SystemError('eventfd', koffi.errno());
+    }
+  }
+
+  ring(): void {
+    writeSync(this.fd, this.#one);
+  }
+
+  [Symbol.dispose](): void {
+    closeSync(this.fd);
+  }
+}
+
+/** Who a datagram is for; the address has 32 bits. */
+export interface Destination {
+  readonly address: number;
+  readonly port: number;
+}
+
+export interface BlockRun {
+  readonly opcode: number;
+  /** Number of the first block; 16 bits of it are sent. */
+  readonly first: number;
+  readonly count: number;
+  /** Where the first block is. */
+  readonly memory: number;
+  readonly blockBytes: number;
+  readonly lastBytes: number;
+}
+
+/** One direction: headers, addresses and places of `slots` datagrams. */
+class Messages {
+  readonly headers = Buffer.alloc(slots * mmsghdrBytes);
+  readonly names = Buffer.alloc(slots * sockaddrBytes);
+  readonly iovecs: Buffer;
+  readonly head: Buffer;
+  readonly words: Uint32Array;
+  readonly vectorWords: Uint32Array;
+
+  constructor(bytesEach: number, vectorsEach: number) {
+    this.head = Buffer.alloc(slots * bytesEach);
+    this.iovecs = Buffer.alloc(slots * vectorsEach * iovecBytes);
+    this.words = wordsOf(this.headers);
+    this.vectorWords = wordsOf(this.iovecs);
+    const head = addressOf(this.head);
+    const names = addressOf(this.names);
+    const vectors = addressOf(this.iovecs);
+    for (let slot = 0; slot < slots; slot += 1) {
+      const at = slot * mmsghdrBytes;
+      const vector = slot * vectorsEach * iovecBytes;
+      writePointer(this.headers, at, names + slot * sockaddrBytes);
+      this.headers.writeUInt32LE(sockaddrBytes, at + 8);
+      writePointer(this.headers, at + 16, vectors + vector);
+      this.headers.writeUInt32LE(1, at + 24);
+      this.iovecs.writeUInt32LE(bytesEach, vector + 8);
+      // Every second vector is the four bytes of head before a block.
+      for (let index = 0; index < vectorsEach; index += 2) {
+        writePointer(this.iovecs, vector + index * iovecBytes, head + slot * bytesEach + index * 2);
+      }
+    }
+  }
+}
+
+export class DatagramBatch {
+  readonly #in = new Messages(receiveBytes, 1);
+  readonly #out = new Messages(headBytes, outVectors);
+  readonly #control = Buffer.alloc(slots * controlBytes);
+  readonly #controlAddress = addressOf(this.#control);
+  #canSegment = true;
+  readonly #drain = Buffer.alloc(8);
+  #queued = 0;
+  #pollSet = Buffer.alloc(0);
+
+  /** Descriptors to wait for; the first is a WakeUp's. */
+  watch(fds: readonly number[]): void {
+    this.#pollSet = Buffer.alloc(fds.length * 8);
+    fds.forEach((fd, index) => {
+      this.#pollSet.writeInt32LE(fd, index * 8);
+      this.#pollSet.writeInt16LE(POLLIN, index * 8 + 4);
+    });
+  }
+
+  /** @param timeoutMs -1 waits for ever */
+  wait(timeoutMs: number): void {
+    poll(this.#pollSet, this.#pollSet.length / 8, timeoutMs);
+  }
+
+  isReady(index: number): boolean {
+    return this.#pollSet[index * 8 + 6] !== 0;
+  }
+
+  quiet(wakeFd: number): void {
+    read(wakeFd, this.#drain, this.#drain.length);
+  }
+
+  /** @returns how many datagrams were received, at most 128 */
+  receive(fd: number): number {
+    return Math.max(0, recvmmsg(fd, this.#in.headers, slots, MSG_DONTWAIT, null));
+  }
+
+  get received(): Buffer {
+    return this.#in.head;
+  }
+
+  /** Where the datagram begins in `received`. */
+  offset(slot: number): number {
+    return slot * receiveBytes;
+  }
+
+  length(slot: number): number {
+    return this.#in.words[slot * 16 + 14] ?? 0;
+  }
+
+  /** 32 bits, as in its sockaddr. */
+  peerAddress(slot: number): number {
+    return this.#in.names.readUInt32BE(slot * sockaddrBytes + 4);
+  }
+
+  peerPort(slot: number): number {
+    return this.#in.names.readUInt16BE(slot * sockaddrBytes + 2);
+  }
+
+  /** How many blocks of a window may be queued as one message; 1 where the kernel or the link cannot cut them up. */
+  get maxBlocks(): number {
+    return this.#canSegment ? maxSegments : 1;
+  }
+
+  /**
+   * Queues consecutive blocks of a file, all of `blockBytes` but the last. Several go to the kernel as one message that it
+   * cuts into datagrams (UDP_SEGMENT), which costs little more than one. Sends first when the batch is full.
+   */
+  queue(fd: number, { address, port }: Destination, blocks: BlockRun): void {
+    const { opcode, first, count, memory, blockBytes, lastBytes } = blocks;
+    const slot = this.#nextSlot(fd, address, port);
+    const { head, vectorWords } = this.#out;
+    const vectors = slot * outVectors * 4;
+    let from = memory;
+    for (let index = 0; index < count; index += 1) {
+      const headAt = slot * headBytes + index * 4;
+      head.writeUInt16BE(opcode, headAt);
+      head.writeUInt16BE((first + index) & 0xffff, headAt + 2);
+      const vector = vectors + index * 8;
+      vectorWords[vector + 2] = 4;
+      vectorWords[vector + 4] = from >>> 0;
+      vectorWords[vector + 5] = Math.floor(from / 0x1_0000_0000);
+      vectorWords[vector + 6] = index === count - 1 ? lastBytes : blockBytes;
+      from += blockBytes;
+    }
+    this.#shape(slot, count * 2, count > 1 ? blockBytes + 4 : 0);
+  }
+
+  /** Queues a datagram of at most 512 bytes. */
+  queueBytes(fd: number, { address, port }: Destination, bytes: Buffer): void {
+    const slot = this.#nextSlot(fd, address, port);
+    this.#out.vectorWords[slot * outVectors * 4 + 2] = bytes.copy(this.#out.head, slot * headBytes, 0, headBytes);
+    this.#shape(slot, 1, 0);
+  }
+
+  #shape(slot: number, vectors: number, segmentBytes: number): void {
+    const { words } = this.#out;
+    words[slot * 16 + 6] = vectors;
+    words[slot * 16 + 10] = segmentBytes === 0 ? 0 : controlBytes;
+    if (segmentBytes === 0) {
+      return;
+    }
+    const at = slot * controlBytes;
+    this.#control.writeUInt32LE(18, at);
+    this.#control.writeUInt32LE(SOL_UDP, at + 8);
+    this.#control.writeUInt32LE(UDP_SEGMENT, at + 12);
+    this.#control.writeUInt16LE(segmentBytes, at + 16);
+    writePointer(this.#out.headers, slot * mmsghdrBytes + 32, this.#controlAddress + at);
+  }
+
+  flush(fd: number): void {
+    let from = 0;
+    let hasWaited = false;
+    while (from < this.#queued) {
+      const rest = from === 0 ? this.#out.headers : this.#out.headers.subarray(from * mmsghdrBytes);
+      const sent = sendmmsg(fd, rest, this.#queued - from, MSG_DONTWAIT);
+      if (sent > 0) {
+        from += sent;
+      } else if (koffi.errno() === koffi.os.errno['EAGAIN'] && !hasWaited) {
+        hasWaited = true;
+        this.#waitWritable(fd);
+      } else {
+        // Nobody there, or no route: as lost as on the wire, and the others must not wait for it. Or a link that cannot
+        // cut up messages: what is lost is repeated, block by block.
+        this.#canSegment &&= !segmentErrors.has(koffi.errno());
+        from += 1;
+      }
+    }
+    this.#queued = 0;
+  }
+
+  #waitWritable(fd: number): void {
+    const set = Buffer.alloc(8);
+    set.writeInt32LE(fd, 0);
+    set.writeInt16LE(POLLOUT, 4);
+    poll(set, 1, sendWaitMs);
+  }
+
+  #nextSlot(fd: number, address: number, port: number): number {
+    if (this.#queued === slots) {
+      this.flush(fd);
+    }
+    const slot = this.#queued;
+    const at = slot * sockaddrBytes;
+    const { names } = this.#out;
+    names.writeUInt16LE(AF_INET, at);
+    names.writeUInt16BE(port, at + 2);
+    names.writeUInt32BE(address, at + 4);
+    this.#queued += 1;
+    return slot;
+  }
+}
+
+function wordsOf(bytes: Buffer): Uint32Array {
+  return new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.length / 4);
+}
+
+function writePointer(bytes: Buffer, at: number, address: number): void {
+  bytes.writeBigUInt64LE(BigInt(address), at);
+}
