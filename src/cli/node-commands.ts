@@ -27,6 +27,7 @@ export const NodeView = z.object({
   image: z.string(),
   overlay: z.string(),
   reimage: z.boolean(),
+  hold: z.boolean().optional(),
   state: z.string().optional(),
   overlayUsedBytes: z.number().optional(),
   hostKey: z.string().optional(),
@@ -111,6 +112,26 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
       show(context, nodes, () => nodes.map((entry) => `${entry.name}: image ${entry.image}, overlay ${entry.overlay}`).join('\n'));
     });
 
+  for (const [command, hold, what, done] of [
+    [
+      'hold',
+      true,
+      'leave its firmware without an answer, so that it boots from its next device; a running node is not disturbed',
+      'on hold',
+    ],
+    ['unhold', false, 'boot it from the network again', 'boots from the network again'],
+  ] as const) {
+    node
+      .command(command)
+      .description(what)
+      .argument('<name>', 'a name or a range')
+      .action(async (name: string) => {
+        const context = contextOf();
+        const nodes = z.array(NodeView).parse(await withServer(context, (client) => client.call('PATCH', nodePath(name), { hold })));
+        show(context, nodes, () => nodes.map((entry) => `${entry.name}: ${done}`).join('\n'));
+      });
+  }
+
   node
     .command('rm')
     .description('forget a node, with its overlay, its keys and its history')
@@ -151,7 +172,7 @@ function nodeTable(nodes: readonly NodeView[]): string {
     node.address ?? '-',
     node.image,
     node.reimage ? `${node.overlay}, fresh at next boot` : node.overlay,
-    node.state ?? '-',
+    node.hold ? `${node.state ?? '-'}, on hold` : (node.state ?? '-'),
   ]);
   return table(['NAME', 'SERIAL', 'MODEL', 'ADDRESS', 'IMAGE', 'OVERLAY', 'STATE'], rows);
 }
@@ -180,7 +201,7 @@ function nodeText(node: NodeView): string {
     ['address', node.address ?? '-'],
     ['image', node.image],
     ['overlay', `${node.overlay}, ${bytes(node.overlayUsedBytes ?? 0)} used${node.reimage ? ', fresh at next boot' : ''}`],
-    ['state', node.state ?? '-'],
+    ['state', node.hold ? `${node.state ?? '-'}, on hold` : (node.state ?? '-')],
     ['host key', node.hostKey ?? '-'],
   ];
   const text = facts.map(([key, value]) => `${key.padEnd(9)} ${value}`).join('\n');

@@ -163,10 +163,11 @@ function checkAddress(address: Ipv4, { served, leaseHolder }: AdminServiceOption
   }
 }
 
-function nodeChange(request: NodeChange): Partial<Pick<Node, 'image' | 'overlay'>> {
+function nodeChange(request: NodeChange): Partial<Pick<Node, 'image' | 'overlay' | 'hold'>> {
   return {
     ...(request.image === undefined ? {} : { image: parseImageName(request.image) }),
     ...(request.overlay === undefined ? {} : { overlay: request.overlay }),
+    ...(request.hold === undefined ? {} : { hold: request.hold }),
   };
 }
 

@@ -7,7 +7,7 @@ import type { Image } from '../domain/image.ts';
 import { bootProgramPlaces } from '../images/boot-programs.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
-import { findInterface, type InterfaceFacts, readNeighbours } from '../net/interfaces.ts';
+import { findInterface, type InterfaceFacts, listInterfaces, readNeighbours } from '../net/interfaces.ts';
 import { OverlayDisks } from '../overlays/overlay-disks.ts';
 import { kernelFiles, plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
@@ -28,6 +28,7 @@ import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
+import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
 import { startNetconsole } from './netconsole-service.ts';
 import { NodeFinder } from './node-finder.ts';
@@ -39,6 +40,8 @@ import { systemClock } from './system-clock.ts';
 import { startTftp } from './tftp-service.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
 
+/** Leases that are new within this time share one write to the disk. */
+const leaseGroupMs = 2;
 const fileCacheBytes = 512 * 2 ** 20;
 
 export interface DaemonOptions {
@@ -62,7 +65,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 
   const clock = systemClock;
   const nodes = new NodeStore(database);
-  const leases = new LeaseStore(database);
+  const leases = new LeaseStore(database, (commit) => void clock.after(leaseGroupMs, commit));
   const sessionStore = new SessionStore(database);
   const sessions = new BootSessions(sessionStore, clock, log);
   stack.defer(() => sessions.close());
@@ -115,14 +118,14 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   });
   const jobs = stack.use(new Jobs(clock, log));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
+  const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
   const countBadTftp = (): void => {
     counters.badTftp += 1;
   };
 
-  for (const entry of interfaces) {
-    await serveInterface(entry);
-  }
+  const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
+  await watch.start();
 
   const admin = createAdminService({
     places,
@@ -137,14 +140,21 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     hostKeys,
     addressOf: (node) => handover.addressOf(node),
     jobs,
-    served: interfaces
-      .filter((entry) => entry.settings.mode === 'full')
-      .map((entry) => ({ address: entry.facts.address, subnet: entry.settings.subnet ?? entry.facts.subnet })),
+    get served() {
+      return interfaces
+        .filter((entry) => entry.settings.mode === 'full')
+        .map((entry) => ({ address: entry.facts.address, subnet: entry.settings.subnet ?? entry.facts.subnet }));
+    },
     leaseHolder: (address) => leases.nodeOf(address),
     status: () => ({
       pid: process.pid,
       state: places.state,
-      interfaces: interfaces.map(({ settings: { name, mode }, facts }) => ({ name, mode, address: facts.address })),
+      interfaces: interfaces.map(({ settings: { name, mode }, facts }) => ({
+        name,
+        mode,
+        address: facts.address,
+        ...dhcpStatus.get(name)?.(),
+      })),
       badPackets: counters,
     }),
   });
@@ -160,9 +170,16 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   }
   log.info('stopping');
 
-  async function serveInterface({ settings: wanted, facts }: { settings: InterfaceSettings; facts: InterfaceFacts }): Promise<void> {
+  async function serveInterface({
+    settings: wanted,
+    facts,
+  }: {
+    settings: InterfaceSettings;
+    facts: InterfaceFacts;
+  }): Promise<AsyncDisposable> {
+    await using stack = new AsyncDisposableStack();
     const face: Face = { name: facts.name, address: facts.address };
-    stack.use(
+    const dhcp = stack.use(
       await startDhcp({
         wanted,
         facts,
@@ -172,12 +189,14 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         clock,
         log,
         settings,
+        isOurs: (address) => interfaces.some((entry) => entry.facts.address === address),
         report: (report) => boot.onDhcp(report, face),
         onBadPacket: () => {
           counters.badDhcp += 1;
         },
       }),
     );
+    dhcpStatus.set(facts.name, dhcp.status);
     await orNamePortOwner('udp', 69, facts.address, () => {
       startTftp({ settings, wanted, facts, boot, threads, clock, log, onBadPacket: countBadTftp }, stack);
       return Promise.resolve();
@@ -197,6 +216,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     });
     stack.use(nbd);
     await nbd.start();
+    return stack.move();
   }
 
   function nodeFace(face: Face): ReturnType<typeof createNodeFace> {

@@ -1,22 +1,26 @@
 /** DHCP on one interface: its addresses, its sockets, its server. */
 import type { InterfaceSettings, RelayedSettings, Settings } from '../config/schema.ts';
 import type { Clock } from '../domain/clock.ts';
-import { UserError } from '../domain/errors.ts';
-import { type AddressRange, anyAddress, contains, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../domain/ipv4.ts';
+import { DecodeError, messageOf, UserError } from '../domain/errors.ts';
+import { type AddressRange, anyAddress, contains, type Ipv4, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../domain/ipv4.ts';
 import type { Logger } from '../log/logger.ts';
 import { askWhoHas } from '../net/arp-probe.ts';
+import { watchDhcpReplies } from '../net/dhcp-sniffer.ts';
 import type { InterfaceFacts } from '../net/interfaces.ts';
 import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
+import { serverSeen } from '../policy/detect-rival.ts';
 import type { Scope } from '../policy/dhcp-scope.ts';
+import { decodeDhcp } from '../protocol/dhcp/message.ts';
 import { type DhcpReport, DhcpServer } from '../servers/dhcp/dhcp-server.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import { AddressBook } from './address-book.ts';
 import type { NodeFinder } from './node-finder.ts';
 import { orNamePortOwner } from './open-port.ts';
+import { Rivals } from './rivals.ts';
 
-/** A few thousand requests: a rack that is switched on, while a commit keeps us from reading. */
-const receiveBufferBytes = 4 * 2 ** 20;
+/** A thousand requests: a rack that is switched on, while a commit keeps us from reading. */
+const receiveBufferBytes = 2 ** 20;
 
 export interface DhcpServiceOptions {
   readonly wanted: InterfaceSettings;
@@ -27,6 +31,8 @@ export interface DhcpServiceOptions {
   readonly clock: Clock;
   readonly log: Logger;
   readonly settings: Pick<Settings, 'leaseSeconds' | 'httpPort' | 'romSchedule'>;
+  /** Is this the address of one of our interfaces? */
+  readonly isOurs: (address: Ipv4) => boolean;
   readonly report: (report: DhcpReport) => void;
   readonly onBadPacket: () => void;
 }
@@ -49,6 +55,7 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
     log,
     whoHas: (address) => askWhoHas({ interfaceName: facts.name, address }),
   });
+  const rivals = new Rivals({ interfaceName: facts.name, mode: wanted.mode, clock, log });
   const server = new DhcpServer({
     facts: {
       mode: wanted.mode,
@@ -65,7 +72,12 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
     clock,
     findNode: (client) => finder.find(client),
     addresses,
-    report: options.report,
+    report: (report) => {
+      if (report.chosen !== undefined && !options.isOurs(report.chosen)) {
+        rivals.saw(report.chosen);
+      }
+      options.report(report);
+    },
     onBadPacket: (reason) => {
       options.onBadPacket();
       log.debug({ reason, interface: facts.name }, 'bad dhcp packet');
@@ -86,11 +98,31 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
     );
     stack.use(endpoint);
   }
+  stack.defer(
+    watchDhcpReplies({
+      interfaceName: facts.name,
+      onMessage: (data) => noteServer(data, (address) => !options.isOurs(address) && rivals.saw(address)),
+      onError: (error) => log.warn({ interface: facts.name, reason: messageOf(error) }, 'other dhcp servers are no longer watched for'),
+    }),
+  );
   const owned = stack.move();
   return {
-    status: () => ({ setAside: addresses.setAside() }),
+    status: () => ({ setAside: addresses.setAside(), otherDhcpServers: rivals.list() }),
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
+}
+
+function noteServer(data: Buffer, note: (address: Ipv4) => void): void {
+  try {
+    const address = serverSeen(decodeDhcp(data));
+    if (address !== undefined) {
+      note(address);
+    }
+  } catch (error) {
+    if (!(error instanceof DecodeError)) {
+      throw error;
+    }
+  }
 }
 
 function scopesOf(wanted: InterfaceSettings, facts: InterfaceFacts): readonly [Scope, ...Scope[]] {

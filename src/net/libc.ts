@@ -91,6 +91,22 @@ export function openPacketDescriptor(interfaceIndex: number, etherType: EtherTyp
   }
 }
 
+/** Instructions of linux/filter.h: code, jump if true, jump if false, operand. What is left out never reaches the descriptor. */
+export type PacketFilter = readonly (readonly [number, number, number, number])[];
+
+/** @throws SystemError */
+export function setPacketFilter(fd: number, program: PacketFilter): void {
+  const code = Buffer.alloc(program.length * 8);
+  for (const [index, [operation, whenTrue, whenFalse, operand]] of program.entries()) {
+    code.writeUInt16LE(operation, index * 8);
+    code.writeUInt8(whenTrue, index * 8 + 2);
+    code.writeUInt8(whenFalse, index * 8 + 3);
+    code.writeUInt32LE(operand, index * 8 + 4);
+  }
+  const value = { len: program.length, filter: code };
+  checked('setsockopt SO_ATTACH_FILTER', setFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, value, koffi.sizeof(socketFilter)));
+}
+
 function linkAddress(interfaceIndex: number, etherType: EtherType): Buffer {
   const sockaddr = Buffer.alloc(20);
   sockaddr.writeUInt16LE(AF_PACKET, 0);
@@ -126,9 +142,7 @@ export function receivePacket(fd: number, buffer: Buffer): Buffer | undefined {
 export function openUdpFrameDescriptor(interfaceIndex: number, port: number): number {
   const fd = openPacketDescriptor(interfaceIndex);
   try {
-    const program = udpPortFilter(port);
-    const value = { len: program.length / 8, filter: program };
-    checked('setsockopt SO_ATTACH_FILTER', setFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, value, koffi.sizeof(socketFilter)));
+    setPacketFilter(fd, udpPortFilter(port));
     // struct packet_mreq
     const membership = Buffer.alloc(16);
     membership.writeInt32LE(interfaceIndex, 0);
@@ -141,9 +155,8 @@ export function openUdpFrameDescriptor(interfaceIndex: number, port: number): nu
   }
 }
 
-/** In the machine language of linux/filter.h: code, jump if true, jump if false, operand. */
-function udpPortFilter(port: number): Buffer {
-  const instructions = [
+function udpPortFilter(port: number): PacketFilter {
+  return [
     [0x30, 0, 0, 9], // protocol
     [0x15, 0, 6, 17], // is UDP?
     [0x28, 0, 0, 6], // fragment offset
@@ -153,17 +166,7 @@ function udpPortFilter(port: number): Buffer {
     [0x15, 0, 1, port],
     [0x06, 0, 0, 0xffff], // take it
     [0x06, 0, 0, 0], // leave it
-  ] as const;
-  return Buffer.concat(
-    instructions.map(([code, whenTrue, whenFalse, operand]) => {
-      const instruction = Buffer.alloc(8);
-      instruction.writeUInt16LE(code, 0);
-      instruction.writeUInt8(whenTrue, 2);
-      instruction.writeUInt8(whenFalse, 3);
-      instruction.writeUInt32LE(operand, 4);
-      return instruction;
-    }),
-  );
+  ];
 }
 
 /** The next packet and the hardware address of its sender, or undefined when none waits. @throws SystemError */

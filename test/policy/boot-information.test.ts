@@ -52,12 +52,12 @@ describe('what firmware is told', () => {
     ['arm64 by HTTP', 'ovmf-http-discover', {}, 19, http('ipxe-arm64.efi')],
     ["U-Boot's EFI half, which sends no option 97", 'u-boot-efi-discover', {}, 11, tftp('grubaa64.efi')],
     ["U-Boot's EFI half, through a proxy", 'u-boot-efi-discover', { mode: 'proxy' }, 11, undefined],
-    ['U-Boot', 'u-boot-discover', {}, 22, { siaddr: '10.77.0.1', file: '', option67: '' }],
-    ['U-Boot, through a proxy', 'u-boot-discover', { mode: 'proxy' }, 22, undefined],
+    ['U-Boot', 'u-boot-qemu-discover', {}, 22, { siaddr: '10.77.0.1', file: '', option67: '' }],
+    ['U-Boot, through a proxy', 'u-boot-qemu-discover', { mode: 'proxy' }, 22, undefined],
     ['IA32 UEFI', 'ovmf-pxe-discover', {}, 6, undefined],
     ['ARM32 UEFI', 'ovmf-pxe-discover', {}, 10, undefined],
     ['RISC-V UEFI', 'ovmf-pxe-discover', {}, 27, undefined],
-    ['32-bit U-Boot', 'u-boot-discover', {}, 21, undefined],
+    ['32-bit U-Boot', 'u-boot-qemu-discover', {}, 21, undefined],
     ['firmware of a kind that nobody described', 'ovmf-pxe-discover', {}, 99, undefined],
   ])('%s', (_name, name, change, arch, want) => {
     expect(told(name, change, arch)).toEqual(want);
@@ -71,7 +71,7 @@ describe('what firmware is told', () => {
     ['IA32 UEFI', 'ovmf-pxe-discover', 6, /IA32.*32-bit/],
     ['RISC-V', 'ovmf-pxe-discover', 27, /no images for RISC-V/],
     ['an unknown code', 'ovmf-pxe-discover', 99, /option 93 is 99/],
-    ['U-Boot in proxy mode', 'u-boot-discover', 22, /serverip/],
+    ['U-Boot in proxy mode', 'u-boot-qemu-discover', 22, /serverip/],
   ])('why there is nothing is said: %s', (_name, name, arch, want) => {
     expect(whyNotServed(read(name, arch).client)).toMatch(want);
   });

@@ -3,7 +3,7 @@ import { anyAddress, type Ipv4, parseIpv4, parseSubnet } from '#src/domain/ipv4.
 import { type Node, parseNodeName } from '#src/domain/node.ts';
 import type { UdpEndpoint } from '#src/net/udp-endpoint.ts';
 import type { DhcpMode } from '#src/policy/decide-dhcp.ts';
-import { type DhcpReport, DhcpServer } from '#src/servers/dhcp/dhcp-server.ts';
+import { type DhcpAddresses, type DhcpReport, DhcpServer } from '#src/servers/dhcp/dhcp-server.ts';
 import { DatagramPath } from '#src/servers/tftp/datagram-path.ts';
 import { type FileAnswer, type TftpReport, TftpServer } from '#src/servers/tftp/tftp-server.ts';
 import type { MemoryNetwork } from './memory-network.ts';
@@ -48,12 +48,14 @@ export function startTftp(
 export interface TestDhcp {
   readonly reports: DhcpReport[];
   readonly bad: string[];
+  readonly failures: unknown[];
 }
 
 /** A server with one node, which every client is. */
-export function startDhcp(network: MemoryNetwork, mode: DhcpMode, isKnown = true): TestDhcp {
+export function startDhcp(network: MemoryNetwork, mode: DhcpMode, isKnown = true, addresses: Partial<DhcpAddresses> = {}): TestDhcp {
   const reports: DhcpReport[] = [];
   const bad: string[] = [];
+  const failures: unknown[] = [];
   const server = new DhcpServer({
     clock: network.clock,
     facts: {
@@ -67,15 +69,21 @@ export function startDhcp(network: MemoryNetwork, mode: DhcpMode, isKnown = true
       uefiLoader: 'ipxe',
     },
     findNode: () => (isKnown ? red5 : undefined),
-    addresses: { look: () => ({ address: boardAddress }), keep: () => undefined, decline: () => {}, probe: () => Promise.resolve() },
-    onFailure: (error) => {
-      throw error;
+    addresses: {
+      look: () => ({ address: boardAddress }),
+      keep: () => undefined,
+      decline: () => {},
+      probe: () => Promise.resolve(),
+      ...addresses,
     },
+    onFailure: (error) => failures.push(error),
     report: (report) => reports.push(report),
     onBadPacket: (reason) => bad.push(reason),
   });
-  const endpoint: UdpEndpoint = network.open(serverAddress, 67, (data, peer) => server.receive(data, peer, endpoint.send));
-  return { reports, bad };
+  for (const port of [67, 4011] as const) {
+    const endpoint: UdpEndpoint = network.open(serverAddress, port, (data, peer) => server.receive(data, peer, endpoint.send, port));
+  }
+  return { reports, bad, failures };
 }
 
 export { anyAddress };

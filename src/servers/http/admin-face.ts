@@ -16,7 +16,11 @@ export const NodeAdd = z.strictObject({
 });
 export type NodeAdd = z.infer<typeof NodeAdd>;
 
-export const NodeChange = z.strictObject({ image: z.string().optional(), overlay: z.enum(overlayModes).optional() });
+export const NodeChange = z.strictObject({
+  image: z.string().optional(),
+  overlay: z.enum(overlayModes).optional(),
+  hold: z.boolean().optional(),
+});
 export type NodeChange = z.infer<typeof NodeChange>;
 
 export const ImageBuild = z.strictObject({

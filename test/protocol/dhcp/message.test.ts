@@ -5,11 +5,17 @@ import { ipv4FromNumber } from '#src/domain/ipv4.ts';
 import { dissectDhcp } from '#src/protocol/dhcp/dissect.ts';
 import { type DhcpMessage, decodeDhcp, encodeDhcp } from '#src/protocol/dhcp/message.ts';
 import { raspberryPiMenu } from '#src/protocol/dhcp/pxe-vendor.ts';
-import { capture, rendering } from '../../support/captures.ts';
+import { capture, captureNames, provenance, rendering } from '../../support/captures.ts';
 
-const captures = ['pi3-rom-discover', 'pi3-bootcode-discover', 'pi4-eeprom-discover', 'ipxe-discover'];
+const captures = captureNames();
 
 describe('golden captures', () => {
+  test('there are some, each with provenance', () => {
+    expect(captures.length).toBeGreaterThan(15);
+    for (const name of captures) {
+      expect(provenance(name), name).toMatch(/^# \S.{40}/);
+    }
+  });
   test.each(captures)('%s reads as its rendering says', (name) => {
     expect(dissectDhcp(decodeDhcp(capture(name)))).toBe(rendering(name));
   });

@@ -15,7 +15,7 @@ describe('golden captures of the clients of e2e-qemu/clients.test.ts', () => {
     ['ipxe-efi-discover', { class: 'ipxe', pxeArch: 7, serial }],
     ['aavmf-pxe-discover', { class: 'pxe', pxeArch: 11, serial }],
     ['ipxe-arm64-discover', { class: 'ipxe', pxeArch: 11, serial }],
-    ['u-boot-discover', { class: 'u-boot', pxeArch: 22 }],
+    ['u-boot-qemu-discover', { class: 'u-boot', pxeArch: 22 }],
     ['u-boot-efi-discover', { class: 'pxe', pxeArch: 11 }],
   ];
   test.each(captures)('%s reads as its rendering says, is who we say, and encodes to the same bytes', (name, want) => {
