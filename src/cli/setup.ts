@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../domain/errors.ts';
+import { ensureBootPrograms } from '../images/boot-programs.ts';
 import { run } from '../process/run.ts';
 import { type Context, requireRoot } from './context.ts';
 
@@ -66,6 +67,11 @@ const demo: Tools = {
 const test: Tools = {
   dnsmasq: 'dnsmasq-base',
   tftp: 'tftp-hpa',
+  tcpdump: 'tcpdump',
+  nft: 'nftables',
+  '/usr/share/OVMF/OVMF_CODE_4M.secboot.fd': 'ovmf',
+  '/usr/share/AAVMF/AAVMF_CODE.fd': 'qemu-efi-aarch64',
+  '/usr/lib/u-boot/qemu_arm64/u-boot.bin': 'u-boot-qemu',
   udhcpc: 'udhcpc',
   curl: 'curl',
   python3: 'python3',
@@ -105,6 +111,10 @@ export async function ensureTools(purpose: Purpose, context: Context): Promise<v
   }
   if (purpose !== 'serve') {
     await enableForeignPrograms(context);
+  }
+  if (purpose === 'demo' || purpose === 'test') {
+    // Their servers run where there is no network to download from.
+    await ensureBootPrograms({ cache: context.places.cache, signal: context.signal, note: context.note });
   }
 }
 

@@ -5,6 +5,7 @@ import type { Settings } from '../config/schema.ts';
 import { runDaemon } from '../daemon/daemon.ts';
 import { UserError } from '../domain/errors.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
+import { ensureBootPrograms } from '../images/boot-programs.ts';
 import { createLogger } from '../log/logger.ts';
 import { listInterfaces } from '../net/interfaces.ts';
 import { sdNotify } from '../net/sd-notify.ts';
@@ -14,6 +15,7 @@ import { ensureTools } from './setup.ts';
 interface UpOptions {
   readonly interface?: string;
   readonly mode?: string;
+  readonly uefiLoader?: string;
   readonly subnet?: string;
   readonly pool?: string;
   readonly router?: string;
@@ -30,6 +32,9 @@ export function addUpCommand(program: Command, contextOf: () => Context): void {
     .description('serve a network until stopped')
     .option('--interface <name>', 'interface to serve; more of them go into the settings file')
     .option('--mode <mode>', 'proxy: the router gives addresses; full: we do; off', 'proxy')
+    .addOption(
+      new Option('--uefi-loader <loader>', 'what UEFI gets first; grub is for Secure Boot (default: ipxe)').choices(['ipxe', 'grub']),
+    )
     .option('--subnet <subnet>', 'mode full: the subnet that is ours (default: that of the interface)')
     .option('--pool <first-last>', 'mode full: addresses to give out (default: upper half of the subnet)')
     .option('--router <address>', 'mode full: gateway of the nodes')
@@ -47,11 +52,24 @@ export function addUpCommand(program: Command, contextOf: () => Context): void {
       const settings = await settingsFor(options, context);
       if (settings.interfaces.length > 0) {
         await ensureTools('serve', context);
+        await downloadBootPrograms(context);
       }
       const log = createLogger({ level: options.logLevel, terminal: process.stdout.isTTY });
       const notifySocket = context.env['NOTIFY_SOCKET'];
       await runDaemon({ places: context.places, settings, log }, context.signal, () => sdNotify('READY=1', notifySocket));
     });
+}
+
+/** Raspberry Pis boot without them, and so does whatever the installed iPXE is for: no reason to serve nobody. */
+async function downloadBootPrograms(context: Context): Promise<void> {
+  try {
+    await ensureBootPrograms({ cache: context.places.cache, signal: context.signal, note: context.note });
+  } catch (error) {
+    if (!(error instanceof UserError) || error.code === 'cancelled') {
+      throw error;
+    }
+    context.note(`no boot programs for arm64 PCs and Secure Boot; the next start tries again: ${error.message}`);
+  }
 }
 
 /** The settings file, with what the flags say in place of its own. */
@@ -75,6 +93,7 @@ async function settingsFor(options: UpOptions, context: Context): Promise<Settin
   const flags = {
     name: options.interface,
     mode: options.mode,
+    ...(options.uefiLoader === undefined ? {} : { uefiLoader: options.uefiLoader }),
     ...(options.subnet === undefined ? {} : { subnet: options.subnet }),
     ...(options.pool === undefined ? {} : { pool: options.pool }),
     ...(options.router === undefined ? {} : { router: options.router }),

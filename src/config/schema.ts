@@ -18,6 +18,8 @@ const delays = z.array(z.int().min(0).max(5000)).max(8);
 export const InterfaceSettings = z.strictObject({
   name: z.string().min(1),
   mode: z.enum(['proxy', 'full', 'off']).default('proxy'),
+  /** What UEFI gets first. Firmware with Secure Boot on takes grub only, and does not say in DHCP that it is on. */
+  uefiLoader: z.enum(['ipxe', 'grub']).default('ipxe'),
   subnet: parsed(parseSubnet).optional(),
   pool: parsed(parseAddressRange).optional(),
   router: parsed(parseIpv4).optional(),

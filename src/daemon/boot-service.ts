@@ -9,10 +9,19 @@ import type { Node, NodeName } from '../domain/node.ts';
 import { isPiSerial, parseSerial } from '../domain/serial.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
+import { whyNotServed } from '../policy/boot-information.ts';
 import { opensSession, stageOfFile } from '../policy/boot-progress.ts';
 import { architectureOf, type Client } from '../policy/classify-client.ts';
 import { RateLimit } from '../policy/rate-limit.ts';
-import { type BootFacts, renderCmdlineTxt, renderConfigTxt, renderIpxeBoot, renderIpxeUnknown } from '../policy/render-config.ts';
+import {
+  type BootFacts,
+  renderCmdlineTxt,
+  renderConfigTxt,
+  renderGrubCfg,
+  renderIpxeBoot,
+  renderIpxeUnknown,
+  renderPxelinuxCfg,
+} from '../policy/render-config.ts';
 import { isExpectedMissing, readTftpPath } from '../policy/tftp-path.ts';
 import type { Pace } from '../policy/tftp-transfer.ts';
 import type { DhcpReport } from '../servers/dhcp/dhcp-server.ts';
@@ -31,6 +40,8 @@ export interface BootServiceOptions {
   readonly images: ImageCatalog;
   /** In this order; the first that has a file serves it. */
   readonly fileSources: readonly FileSource[];
+  /** The one of them that anybody may read from. */
+  readonly programs: FileSource;
   readonly httpPort: number;
   readonly tftpPrefixes: readonly string[];
   readonly bootRamdisk: boolean;
@@ -85,12 +96,18 @@ export class BootService {
     if (client.model !== undefined && node.model !== client.model && client.class !== 'pi3-rom' && this.#mayLearnModel(node.name)) {
       nodes.update(node.name, { model: client.model });
     }
-    if (decision.kind === 'offer' && !this.#opening.has(node.name) && opensSession(sessions.of(node.name), client.class, clock.now())) {
+    const notServed = decision.kind === 'silence' && decision.reason === 'firmware-not-served';
+    // What we have no offer for may have been told by hand where its files are.
+    if (
+      (decision.kind === 'offer' || notServed) &&
+      !this.#opening.has(node.name) &&
+      opensSession(sessions.of(node.name), client.class, clock.now())
+    ) {
       void this.#open(node, client);
     }
     const detail =
       decision.kind === 'silence'
-        ? `${client.class}: silence, ${decision.reason}`
+        ? `${client.class}: silence, ${notServed ? whyNotServed(client) : decision.reason}`
         : `${client.class}: ${decision.kind} ${decision.reply.yiaddr}`;
     void this.#session(node.name).then(() => sessions.record(node.name, 'dhcp', 'dhcp', detail));
   }
@@ -177,11 +194,16 @@ export class BootService {
 
   /** Depends on nothing that can change during a boot, so all reads of it see the same bytes. */
   #renderText(path: string, session: BootSession, image: Image, face: Face): string | undefined {
+    const facts = this.#bootFacts(session, image, face);
     switch (path) {
       case 'config.txt':
-        return renderConfigTxt({ ...this.#bootFacts(session, image, face), bootRamdisk: this.#options.bootRamdisk });
+        return renderConfigTxt({ ...facts, bootRamdisk: this.#options.bootRamdisk });
       case 'cmdline.txt':
-        return renderCmdlineTxt(this.#bootFacts(session, image, face));
+        return renderCmdlineTxt(facts);
+      case 'grub/grub.cfg':
+        return renderGrubCfg(facts);
+      case `pxelinux.cfg/01-${session.mac?.replaceAll(':', '-')}`:
+        return renderPxelinuxCfg(facts);
       default:
         return undefined;
     }
@@ -248,7 +270,31 @@ export class BootService {
     log[turn.kind === 'pass' ? level : 'trace']({ ...fields, ...leftOut }, message);
   }
 
-  // ---- iPXE ----
+  // ---- HTTP, before there is a token ----
+
+  async bootProgram(name: string, peer: Ipv4): Promise<Buffer> {
+    const answer = await this.#options.programs(name, { image: undefined, session: undefined, text: () => undefined });
+    if (!('found' in answer)) {
+      throw new UserError('not-found', `There is no boot program "${name}"`);
+    }
+    const owner = await this.#options.finder.ownerOf(peer);
+    const node = this.#options.finder.behind(undefined, owner);
+    if (node) {
+      this.#options.sessions.record(node.name, 'firmware', 'file sent', `${name} ${answer.found.length} bytes`);
+    }
+    return answer.found;
+  }
+
+  async grubConfig(peer: Ipv4, face: Face): Promise<string> {
+    const owner = await this.#options.finder.ownerOf(peer);
+    const node = this.#options.finder.behind(undefined, owner);
+    const session = node && (await this.#session(node.name));
+    if (!session || !isInFirmware(session)) {
+      throw new UserError('not-permitted', `${peer} is no node, or no boot of it is under way`);
+    }
+    this.#options.sessions.record(session.node, 'firmware', 'file sent', 'grub/grub.cfg');
+    return renderGrubCfg(this.#bootFacts(session, await this.#options.images.require(session.digest), face));
+  }
 
   /** Who asks is told by the link, not by the query: a token is for the machine that it boots. */
   async ipxeBoot(query: { readonly mac: string; readonly uuid: string }, peer: Ipv4, face: Face): Promise<string> {

@@ -1,14 +1,15 @@
 /** The composition root: builds everything, binds everything, then serves, then says ready. */
-import { mkdir, readFile, rm } from 'node:fs/promises';
+import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { type Places, projectRoot } from '../config/places.ts';
+import type { Places } from '../config/places.ts';
 import type { InterfaceSettings, Settings } from '../config/schema.ts';
 import type { Image } from '../domain/image.ts';
+import { bootProgramPlaces } from '../images/boot-programs.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { findInterface, type InterfaceFacts, listInterfaces, readNeighbours } from '../net/interfaces.ts';
 import { OverlayDisks } from '../overlays/overlay-disks.ts';
-import { renderIpxeStart } from '../policy/render-config.ts';
+import { kernelFiles, plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
 import { createNodeFace } from '../servers/http/node-face.ts';
@@ -25,7 +26,7 @@ import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
 import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
-import { bootAssets, FileCache, imageFiles, perNodeText } from './file-sources.ts';
+import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
 import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
@@ -74,9 +75,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const hostKeys = new HostKeys(places.keys);
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
-  const assetDirectories: Record<string, string> = JSON.parse(await readFile(join(projectRoot, 'boot-assets/ipxe.json'), 'utf8'));
+  const programs = await bootProgramPlaces(places.cache);
+  const programFiles = bootAssets(programs, cache);
   const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours });
   const imagePath = (image: Image, file: string): string => images.pathOf(image.digest, file);
+  const ofImage = imageFiles(imagePath, cache);
   const bootKey = settings.bootKey === undefined ? undefined : await loadBootKey(settings.bootKey);
   const ramdisks = new BootRamdisks({ directory: join(places.work, 'boot-ramdisk'), pathOf: imagePath, key: bootKey });
   const boot = new BootService({
@@ -88,9 +91,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     fileSources: [
       perNodeText,
       ramdiskSource({ ramdisks, sessions, log }, cache),
-      imageFiles(imagePath, cache),
-      bootAssets(assetDirectories, cache),
+      ofImage,
+      plainKernel(ofImage, kernelFiles.arm64, plainKernelFile),
+      programFiles,
     ],
+    programs: programFiles,
     httpPort: settings.httpPort,
     tftpPrefixes: settings.tftpPrefixes,
     bootRamdisk: settings.bootRamdisk,
@@ -219,6 +224,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       ipxeStart: () => renderIpxeStart(face.address, settings.httpPort),
       ipxeBoot: (query, peer) => boot.ipxeBoot(query, peer, face),
       bootFile: (token, name) => boot.bootFile(token, name),
+      program: (name, peer) => boot.bootProgram(name, peer),
+      grubConfig: (peer) => boot.grubConfig(peer, face),
       plan: (token, peer) => handover.plan(token, peer),
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),

@@ -64,6 +64,8 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
       dns: wanted.dns,
       leaseSeconds: settings.leaseSeconds,
       ipxeUrl: `http://${facts.address}:${settings.httpPort}/ipxe/start`,
+      programsUrl: `http://${facts.address}:${settings.httpPort}/programs/`,
+      uefiLoader: wanted.uefiLoader,
       ...(wanted.router ? { router: wanted.router } : {}),
     },
     romSchedule: settings.romSchedule,

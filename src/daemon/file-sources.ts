@@ -1,8 +1,14 @@
 /** Where a board's files come from: one ordered list, the same for TFTP and HTTP. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
+import zlib from 'node:zlib';
 import type { BootSession } from '../domain/boot-session.ts';
+import { systemCode } from '../domain/errors.ts';
 import type { Image } from '../domain/image.ts';
+import { deviceTreeDirectory } from '../policy/render-config.ts';
+
+const gunzip: (packed: Buffer) => Promise<Buffer> = promisify(zlib.gunzip);
 
 export interface BootFiles {
   /** Rendered for this boot; undefined when nobody boots. */
@@ -26,7 +32,7 @@ export const perNodeText: FileSource = (path, boot) => {
  */
 export function imageFiles(pathOf: (image: Image, file: string) => string, cache: FileCache): FileSource {
   return async (path, boot) => {
-    const file = boot.image?.files.find((entry) => entry.path === `boot/${path}`);
+    const file = boot.image?.files.find((entry) => entry.path === `boot/${withoutVendor(path)}`);
     if (!boot.image || !file) {
       return { pass: 'not in the image' };
     }
@@ -34,18 +40,43 @@ export function imageFiles(pathOf: (image: Image, file: string) => string, cache
   };
 }
 
-export function bootAssets(directories: Readonly<Record<string, string>>, cache: FileCache): FileSource {
+/** U-Boot names a device tree with its vendor, `dtbs/broadcom/x.dtb`; images have them by their last name. */
+function withoutVendor(path: string): string {
+  return path.startsWith(`${deviceTreeDirectory}/`) ? path.slice(path.lastIndexOf('/') + 1) : path;
+}
+
+/** The plain form of a gzip'd kernel, for firmware that cannot unpack one. */
+export function plainKernel(source: FileSource, packed: string, plain: string): FileSource {
+  // BOUNDED: the plain kernel that was asked for last.
+  let last: { readonly from: Buffer; readonly unpacked: Promise<Buffer> } | undefined;
+  return async (path, boot) => {
+    if (path !== plain) {
+      return { pass: 'not the plain kernel' };
+    }
+    const answer = await source(packed, boot);
+    if (!('found' in answer)) {
+      return answer;
+    }
+    if (last?.from !== answer.found) {
+      last = { from: answer.found, unpacked: gunzip(answer.found) };
+    }
+    return { found: await last.unpacked };
+  };
+}
+
+/** @param places the directories in which each program may be, in order */
+export function bootAssets(places: Readonly<Record<string, readonly string[]>>, cache: FileCache): FileSource {
   return async (path) => {
-    const directory = directories[path];
-    if (directory === undefined) {
-      return { pass: 'not a boot asset' };
+    for (const directory of places[path] ?? []) {
+      try {
+        return { found: await cache.read(join(directory, path)) };
+      } catch (error) {
+        if (systemCode(error) !== 'ENOENT') {
+          throw error;
+        }
+      }
     }
-    try {
-      return { found: await cache.read(join(directory, path)) };
-    } catch {
-      // The package that has it is not installed.
-      return { pass: 'boot asset is not installed' };
-    }
+    return { pass: places[path] === undefined ? 'not a boot asset' : 'boot asset is not there' };
   };
 }
 

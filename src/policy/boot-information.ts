@@ -3,14 +3,19 @@ import { anyAddress, type Ipv4 } from '../domain/ipv4.ts';
 import { type DhcpMessage, type DhcpOption, optionOf } from '../protocol/dhcp/message.ts';
 import { OptionCode } from '../protocol/dhcp/option-code.ts';
 import { raspberryPiMenu, useBootFileName } from '../protocol/dhcp/pxe-vendor.ts';
+import { architectureCodes } from './architecture-codes.ts';
 import { type Client, isPi } from './classify-client.ts';
-import { pxeArchitectures } from './client-tables.ts';
+import { bootPrograms, type UefiLoader, ubootPrograms, unservedReasons } from './client-tables.ts';
 
 export interface BootOffer {
   /** Our address on the interface that heard the request. */
   readonly server: Ipv4;
+  readonly mode: 'full' | 'proxy' | 'off';
   /** Where iPXE continues. */
   readonly ipxeUrl: string;
+  /** Where boot programs are by HTTP; ends with a slash. */
+  readonly programsUrl: string;
+  readonly uefiLoader: UefiLoader;
 }
 
 export interface BootInformation {
@@ -34,18 +39,58 @@ export function bootInformation(request: DhcpMessage, client: Client, facts: Boo
     case 'ipxe':
       return { siaddr: facts.server, file: facts.ipxeUrl, options: [...pxe, option(OptionCode.BootfileName, facts.ipxeUrl)] };
     case 'pxe': {
-      const bootFile = pxeArchitectures.get(client.pxeArch ?? 0)?.bootFile;
-      if (bootFile === undefined) {
+      const hasMachine = optionOf(request, OptionCode.ClientMachineIdentifier) !== undefined;
+      const forUBoot = hasMachine ? undefined : ubootPrograms.get(client.pxeArch ?? 0);
+      const program = forUBoot ?? programFor(client, facts);
+      if (program === undefined || (facts.mode === 'proxy' && forUBoot !== undefined)) {
         return undefined;
       }
-      const options = [...pxe, option(OptionCode.VendorSpecific, useBootFileName()), option(OptionCode.BootfileName, bootFile)];
-      return { siaddr: facts.server, file: bootFile, options };
+      const options = [...pxe, option(OptionCode.VendorSpecific, useBootFileName()), option(OptionCode.BootfileName, program)];
+      return { siaddr: facts.server, file: program, options };
     }
+    case 'uefi-http': {
+      const program = programFor(client, facts);
+      return program === undefined ? undefined : httpBoot(`${facts.programsUrl}${program}`, request);
+    }
+    case 'u-boot':
+      // It takes no file name: `pxe get` asks siaddr for pxelinux.cfg/01-<mac>.
+      return facts.mode === 'proxy' || unservedReasons.has(client.pxeArch ?? 0)
+        ? undefined
+        : { siaddr: facts.server, file: '', options: echo(request, OptionCode.ClientMachineIdentifier) };
     case 'lease':
       return noBoot;
     default:
       return undefined;
   }
+}
+
+/** Why bootInformation has nothing for this machine of ours, for people. */
+export function whyNotServed(client: Client): string {
+  const name = architectureCodes.get(client.pxeArch ?? 0)?.name ?? `option 93 is ${client.pxeArch}`;
+  const reason = unservedReasons.get(client.pxeArch ?? 0);
+  if (reason !== undefined) {
+    return `${name}: ${reason}`;
+  }
+  return client.class === 'u-boot' || bootPrograms.has(client.pxeArch ?? 0)
+    ? 'U-Boot takes the first DHCP offer for the only one, so in proxy mode it is left to the router; give it serverip by hand'
+    : `${name}: no boot program is for it`;
+}
+
+function programFor(client: Client, facts: BootOffer): string | undefined {
+  return bootPrograms.get(client.pxeArch ?? 0)?.[facts.uefiLoader];
+}
+
+/**
+ * UEFI 2.10 section 24.7.3: HTTPClient in option 60 is what makes it an HTTP offer, and the name is an absolute URI. The
+ * same offer without an address is what EDK2 takes from a proxy.
+ */
+function httpBoot(url: string, request: DhcpMessage): BootInformation {
+  const options = [
+    option(OptionCode.VendorClassIdentifier, 'HTTPClient'),
+    ...echo(request, OptionCode.ClientMachineIdentifier),
+    option(OptionCode.BootfileName, url),
+  ];
+  return { siaddr: anyAddress, file: '', options };
 }
 
 export function option(code: number, data: Buffer | string | readonly number[]): DhcpOption {

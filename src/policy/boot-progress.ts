@@ -22,12 +22,16 @@ export function opensSession(session: BootSession | undefined, client: ClientCla
   if (now - last > sameBootMs) {
     return true;
   }
-  // The mask ROM and bootcode.bin each hold a DHCP exchange of their own; only bootcode.bin is fetched in between.
-  return stageIndex(session.stage) >= stageIndex('kernel') || fetchedPastBootcode(session);
+  return stageIndex(session.stage) >= stageIndex('kernel') || fetchedPastFirstProgram(session, client);
 }
 
-function fetchedPastBootcode(session: BootSession): boolean {
-  return session.events.some((event) => event.what === 'file sent' && !/^bootcode\.bin\b/.test(event.detail ?? ''));
+/**
+ * The mask ROM and bootcode.bin each hold a DHCP exchange of their own, and only bootcode.bin is fetched in between. So do
+ * a PC's firmware and the iPXE that it fetches.
+ */
+function fetchedPastFirstProgram(session: BootSession, client: ClientClass): boolean {
+  const first = client === 'ipxe' ? /^(undionly\.kpxe|ipxe[a-z0-9-]*\.efi)\b/ : /^bootcode\.bin\b/;
+  return session.events.some((event) => event.what === 'file sent' && !first.test(event.detail ?? ''));
 }
 
 function stageIndex(stage: BootStage): number {
@@ -41,7 +45,7 @@ export function laterStage(a: BootStage, b: BootStage): BootStage {
 
 /** What fetching a file says about the boot. */
 export function stageOfFile(path: string): BootStage {
-  return /^(kernel|initramfs|vmlinuz|cmdline\.txt|boot\.img)/.test(path) ? 'kernel' : 'firmware';
+  return /^(kernel|initramfs|vmlinuz|Image$|cmdline\.txt|boot\.img)/.test(path) ? 'kernel' : 'firmware';
 }
 
 /** Of one boot; the newest are kept, for they tell where it is stuck. */

@@ -32,10 +32,39 @@ export const piModels: ReadonlyMap<number, string> = new Map([
   [0x1a, 'Compute Module 5 Lite'],
 ]);
 
-/** Option 93 (IANA "Processor Architecture Types"): what we can boot, and with which file from boot-assets. */
-export const pxeArchitectures: ReadonlyMap<number, { readonly name: string; readonly bootFile: string }> = new Map([
-  [0, { name: 'x86 BIOS', bootFile: 'undionly.kpxe' }],
-  [7, { name: 'x64 UEFI', bootFile: 'ipxe.efi' }],
-  // 9 means EBC, and many x64 firmwares send it.
-  [9, { name: 'x64 UEFI', bootFile: 'ipxe.efi' }],
+/** Which boot program UEFI gets first. Secure Boot takes only what Microsoft signed, which of these is the shim. */
+export type UefiLoader = 'ipxe' | 'grub';
+
+export type BootPrograms = Readonly<Record<UefiLoader, string>>;
+
+const bios: BootPrograms = { ipxe: 'undionly.kpxe', grub: 'undionly.kpxe' };
+const x64: BootPrograms = { ipxe: 'ipxe.efi', grub: 'shimx64.efi' };
+const arm64: BootPrograms = { ipxe: 'ipxe-arm64.efi', grub: 'shimaa64.efi' };
+
+/** By option 93: what this firmware fetches first, as a name in boot-assets/programs.json. */
+export const bootPrograms: ReadonlyMap<number, BootPrograms> = new Map([
+  [0, bios],
+  [7, x64],
+  [9, x64],
+  [11, arm64],
+  [16, x64],
+  [17, x64],
+  [19, arm64],
+]);
+
+/**
+ * What calls itself PXEClient and sends no option 97, which PXE 2.1 wants of every client, is U-Boot's EFI boot. It takes an
+ * offer without an address for a lease (net/bootp.c, 2023.01). Under its EFI iPXE 1.21.1 hangs before its first DHCP, and
+ * shim finds no device to load GRUB from.
+ */
+export const ubootPrograms: ReadonlyMap<number, string> = new Map([[11, 'grubaa64.efi']]);
+
+const only64 = 'its firmware is 32-bit; kernels and boot programs are 64-bit';
+const noImage = 'there are no images for RISC-V';
+
+/** By option 93: why some firmware gets nothing, for people. */
+export const unservedReasons: ReadonlyMap<number, string> = new Map([
+  ...[6, 10, 15, 18, 21, 23].map((code) => [code, only64] as const),
+  [20, 'a BIOS that boots by HTTP has no boot program; let it boot by PXE'],
+  ...[25, 26, 27, 28, 29, 30].map((code) => [code, noImage] as const),
 ]);

@@ -68,13 +68,28 @@ export function renderIpxeStart(server: Ipv4, httpPort: number): string {
   ].join('\n');
 }
 
+/**
+ * The console of a PC. On arm64 the kernel finds it itself: ACPI's SPCR table or the device tree names it, which no
+ * argument of ours could, and any argument would switch that off.
+ */
+function pcArguments(facts: BootFacts): string {
+  const console = facts.image.arch === 'amd64' ? ['console=tty0', 'console=ttyS0,115200'] : [];
+  return [...console, ...kernelArguments(facts)].join(' ');
+}
+
+function title(facts: BootFacts): string {
+  return `Cardless: ${facts.node} boots ${facts.image.name} ${shortDigest(facts.image.digest)}`;
+}
+
+/** The gzip'd kernel of an arm64 image has the name that Pi firmware looks for. */
+export const kernelFiles: Readonly<Record<Image['arch'], string>> = { amd64: 'vmlinuz', arm64: 'kernel8.img' };
+
 export function renderIpxeBoot(facts: BootFacts): string {
   const base = `http://${facts.server}:${facts.httpPort}/boot/${facts.token}`;
-  const args = ['console=tty0', 'console=ttyS0,115200', ...kernelArguments(facts)].join(' ');
   return [
     '#!ipxe',
-    `echo Cardless: ${facts.node} boots ${facts.image.name} ${shortDigest(facts.image.digest)}`,
-    `kernel ${base}/vmlinuz initrd=initramfs.img ${args} || goto failed`,
+    `echo ${title(facts)}`,
+    `kernel ${base}/${kernelFiles[facts.image.arch]} initrd=initramfs.img ${pcArguments(facts)} || goto failed`,
     `initrd --name initramfs.img ${base}/initramfs.img || goto failed`,
     'boot || goto failed',
     ':failed',
@@ -84,6 +99,50 @@ export function renderIpxeBoot(facts: BootFacts): string {
     '',
   ].join('\n');
 }
+
+/**
+ * grub.cfg. `linux` and `initrd` by HTTP, which is not lock-step; a signed GRUB has no other way to say "else" than
+ * trying again.
+ */
+export function renderGrubCfg(facts: BootFacts): string {
+  const base = `(http,${facts.server}:${facts.httpPort})/boot/${facts.token}`;
+  return [
+    `echo '${title(facts)}'`,
+    `if linux ${base}/${kernelFiles[facts.image.arch]} ${pcArguments(facts)}; then`,
+    `  if initrd ${base}/initramfs.img; then`,
+    '    boot',
+    '  fi',
+    'fi',
+    "echo 'Cardless: boot failed, trying again in 10 seconds'",
+    'sleep 10',
+    'reboot',
+    '',
+  ].join('\n');
+}
+
+/**
+ * pxelinux.cfg/01-<mac> for U-Boot. Its booti takes a gzip'd kernel only where the board's environment has a place to
+ * unpack it, so the kernel is the plain one. Without fdtdir's file it uses its own device tree.
+ */
+export function renderPxelinuxCfg(facts: BootFacts): string {
+  return [
+    `menu title ${title(facts)}`,
+    'default cardless',
+    'prompt 0',
+    'timeout 1',
+    'label cardless',
+    `  kernel /${plainKernelFile}`,
+    '  initrd /initramfs.img',
+    `  fdtdir /${deviceTreeDirectory}`,
+    `  append ${pcArguments(facts)}`,
+    '',
+  ].join('\n');
+}
+
+/** Not in an image: unpacked from its kernel when it is asked for. */
+export const plainKernelFile = 'Image';
+/** U-Boot looks below it for `vendor/board.dtb`; images have them without the vendor. */
+export const deviceTreeDirectory = 'dtbs';
 
 /** For a PC that nobody registered: it stays on, and boots as soon as somebody does. */
 export function renderIpxeUnknown(identity: string): string {

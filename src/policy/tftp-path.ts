@@ -69,6 +69,16 @@ const missingByDesign = [
   /^kernel8-32\.img$/,
   /^tryboot\.txt$/,
   /^fixup.*rc\.dat$/,
+  // iPXE: a script beside itself.
+  /^autoexec\.ipxe$/,
+  // GRUB: modules, which a signed one has built in, and configurations by address and MAC; shim's optional lists.
+  /^(grub|programs)\/.*\.(lst|cfg-[0-9A-F]+|cfg-01-[0-9a-f-]+|pf2|mo|gmo|mod)$/,
+  /^(revocations(_sbat|_sku)?|shim_certificate(_\d+)?)\.efi$/,
+  // U-Boot: its address as a file name, a script, configurations by other names than its MAC, device trees of boards that the image does not know.
+  /^[0-9A-F]{8}\.img$/,
+  /^boot\.scr\.uimg$/,
+  /^pxelinux\.cfg\//,
+  /^dtbs?(\/|$)/,
 ];
 
 /** Files that firmware asks for without needing them: their absence is no news. */

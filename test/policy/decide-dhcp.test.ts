@@ -16,6 +16,8 @@ const full: DhcpFacts = {
   dns: [parseIpv4('10.77.0.1')],
   leaseSeconds: 86_400,
   ipxeUrl: 'http://10.77.0.1:8067/ipxe/start',
+  programsUrl: 'http://10.77.0.1:8067/programs/',
+  uefiLoader: 'ipxe',
   node: { name: 'red5' },
   address,
 };
@@ -71,7 +73,7 @@ describe('silence has a reason', () => {
     [
       'firmware that we have nothing for',
       { ...ipxe, options: [...lease(ipxe).options, { code: 60, data: Buffer.from('U-Boot.armv8') }] },
-      full,
+      proxy,
       'firmware-not-served',
     ],
   ])('%s', (_name, message, facts, reason) => {

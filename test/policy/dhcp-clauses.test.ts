@@ -20,6 +20,8 @@ const facts: DhcpFacts = {
   dns: [],
   leaseSeconds: 3600,
   ipxeUrl: 'http://10.77.0.1:8067/ipxe/start',
+  programsUrl: 'http://10.77.0.1:8067/programs/',
+  uefiLoader: 'ipxe',
   node: { name: 'red5' },
   address,
 };

@@ -140,7 +140,7 @@ describe('rendered texts', () => {
     expect(text).toContain('cardless.server=http://10.77.0.1:8067 cardless.token=secret BOOTIF=01-b8-27-eb-6c-4c-16');
   });
   test('the iPXE script names its initrd for the kernel', () => {
-    const script = renderIpxeBoot(facts);
+    const script = renderIpxeBoot({ ...facts, image: { ...facts.image, arch: 'amd64' } });
     expect(script.startsWith('#!ipxe\n')).toBe(true);
     expect(script).toMatch(/^kernel http:\/\/10\.77\.0\.1:8067\/boot\/secret\/vmlinuz initrd=initramfs\.img /m);
   });

@@ -22,7 +22,7 @@ export async function startLab(name: string, flags: readonly string[] = ['--mode
   const state = await mkdtemp(join(tmpdir(), 'cardless-test-'));
   await using stack = new AsyncDisposableStack();
   const lab = stack.use(await Lab.create({ name, address: parseIpv4('10.78.0.1'), subnet: parseSubnet(subnet) }));
-  const server = stack.use(new DemoServer({ lab, state, env: {}, flags }));
+  const server = stack.use(new DemoServer({ lab, state, env: process.env, flags }));
   await server.start();
   const owned = stack.move();
   return { lab, server, state, [Symbol.asyncDispose]: () => owned.disposeAsync() };

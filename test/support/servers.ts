@@ -65,6 +65,8 @@ export function startDhcp(network: MemoryNetwork, mode: DhcpMode, isKnown = true
       dns: [],
       leaseSeconds: 3600,
       ipxeUrl: 'http://10.77.0.1:8067/ipxe/start',
+      programsUrl: 'http://10.77.0.1:8067/programs/',
+      uefiLoader: 'ipxe',
     },
     findNode: () => (isKnown ? red5 : undefined),
     addresses: {

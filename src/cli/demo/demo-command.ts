@@ -115,7 +115,9 @@ async function runDemo(
   await symlink(context.places.images, join(state, 'images'));
   await using stack = new AsyncDisposableStack();
   const lab = stack.use(await Lab.create({ name: 'demo', address: parseIpv4('10.77.0.1'), subnet: parseSubnet('10.77.0.0/24') }));
-  const server = stack.use(new DemoServer({ lab, state, env: context.env, flags: ['--mode', 'full', '--subnet', '10.77.0.0/24'] }));
+  // What was downloaded for this state: the lab has no network to do it again.
+  const env = { ...context.env, CARDLESS_CACHE: context.places.cache };
+  const server = stack.use(new DemoServer({ lab, state, env, flags: ['--mode', 'full', '--subnet', '10.77.0.0/24'] }));
   await server.start();
   for (const { name, serial } of boards) {
     await server.client.call('POST', '/nodes', { name, serial, image: demoImage });

@@ -65,7 +65,9 @@ export class DemoServer implements AsyncDisposable {
       said.splice(0, said.length - 20);
       void appendFile(this.logFile, `${line}\n`);
     };
-    this.#child = startChild(file, args, { graceMs: stopGraceMs, onLine });
+    // The downloads that this checkout has: inside the lab there is no network to repeat them.
+    const env = { CARDLESS_CACHE: findPlaces({ env: this.#options.env }).cache };
+    this.#child = startChild(file, args, { graceMs: stopGraceMs, env, onLine });
     await untilAnswers(this.client, this.#child, said);
   }
 

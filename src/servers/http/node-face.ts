@@ -1,5 +1,5 @@
 /** What nodes fetch by HTTP. Knows a node by its address and the token of its boot; never reaches the admin side. */
-import express, { type ErrorRequestHandler, type Express, type Request } from 'express';
+import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
 import { UserError } from '../../domain/errors.ts';
 import { type Ipv4, parseIpv4 } from '../../domain/ipv4.ts';
 import { createPiBoot, type PiBootOptions } from './pi-boot.ts';
@@ -9,6 +9,10 @@ export interface NodeFaceOptions {
   readonly ipxeBoot: (query: { readonly mac: string; readonly uuid: string }, peer: Ipv4) => Promise<string>;
   /** Path of a boot file. @throws UserError not-permitted, not-found */
   readonly bootFile: (token: string, name: string, peer: Ipv4) => Promise<string>;
+  /** A boot program, which anybody may have. @throws UserError not-found */
+  readonly program: (name: string, peer: Ipv4) => Promise<Buffer>;
+  /** For the machine that asks. @throws UserError not-permitted */
+  readonly grubConfig: (peer: Ipv4) => Promise<string>;
   readonly plan: (token: string, peer: Ipv4) => Promise<string>;
   /** A gzip'd tar. */
   readonly seed: (token: string, peer: Ipv4) => Promise<Buffer>;
@@ -33,6 +37,14 @@ export function createNodeFace(options: NodeFaceOptions): Express {
   app.get('/boot/:token/:name', async (request, response) => {
     const file = await options.bootFile(request.params.token, request.params.name, peerOf(request));
     response.sendFile(file, { dotfiles: 'allow', cacheControl: false });
+  });
+  app.get('/programs/:name', async (request, response) => {
+    const bytes = await options.program(request.params.name, peerOf(request));
+    sendBytes(request, response, bytes);
+  });
+  // GRUB that came by HTTP looks beside itself.
+  app.get(/^(\/programs)?\/grub\/grub\.cfg$/, async (request, response) => {
+    response.type('text/plain').send(await options.grubConfig(peerOf(request)));
   });
   app.get('/v1/plan', async (request, response) => {
     response.type('text/plain').send(await options.plan(tokenOf(request), peerOf(request)));
@@ -74,6 +86,27 @@ export function createNodeFace(options: NodeFaceOptions): Express {
   };
   app.use(onError);
   return app;
+}
+
+/**
+ * HEAD, GET and one range. EDK2 asks HEAD first for the size and takes the kind of file from Content-Type (UEFI 2.10
+ * section 24.7.3.1).
+ */
+function sendBytes(request: Request, response: Response, bytes: Buffer): void {
+  response.set({ 'Content-Type': 'application/efi', 'Accept-Ranges': 'bytes' });
+  const ranges = request.range(bytes.length);
+  if (ranges === -1) {
+    response.status(416).set('Content-Range', `bytes */${bytes.length}`).end();
+    return;
+  }
+  // Several ranges at once, or none that we understand: all of it (RFC 9110 section 14.2).
+  const range = ranges === undefined || ranges === -2 || ranges.length !== 1 ? undefined : ranges[0];
+  const part = range ? bytes.subarray(range.start, range.end + 1) : bytes;
+  if (range) {
+    response.status(206).set('Content-Range', `bytes ${range.start}-${range.end}/${bytes.length}`);
+  }
+  response.set('Content-Length', String(part.length));
+  response.end(request.method === 'HEAD' ? undefined : part);
 }
 
 function tokenOf(request: Request): string {

@@ -71,7 +71,9 @@ describe('laws', () => {
     );
     for (const name of captures) {
       const packet = capture(name);
-      for (let length = 0; length < packet.length; length += 1) {
+      // U-Boot fills up to 300 bytes: a cut in there loses nothing.
+      const needed = packet.length - decodeDhcp(packet).padding.length;
+      for (let length = 0; length < needed; length += 1) {
         expect(() => decodeDhcp(packet.subarray(0, length))).toThrow(DecodeError);
       }
     }

@@ -23,6 +23,8 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
       asked.push(`${token} ${name}`);
       return token === 'good' && name === 'vmlinuz' ? Promise.resolve(join(folder, name)) : refuse();
     },
+    program: (name) => (name === 'ipxe.efi' ? Promise.resolve(Buffer.from('0123456789')) : refuse()),
+    grubConfig: () => Promise.resolve('boot\n'),
     plan: (token) => (token === 'good' ? Promise.resolve("PLAN_NODE='red5'\n") : refuse()),
     seed: (token) => (token === 'good' ? Promise.resolve(Buffer.from('seed')) : refuse()),
     event: (token, _peer, name, detail) => void asked.push(`${token} ${name} ${detail}`),
@@ -46,6 +48,23 @@ async function rawGet(port: number, path: string): Promise<string> {
 }
 
 describe('node face', () => {
+  test('a boot program is for everybody: HEAD, GET and one range, with its size and kind', async () => {
+    await using face = await start();
+    const url = `${face.url}/programs/ipxe.efi`;
+    const head = await fetch(url, { method: 'HEAD' });
+    expect([head.status, head.headers.get('content-length'), head.headers.get('content-type')]).toEqual([200, '10', 'application/efi']);
+    expect(await (await fetch(url)).text()).toBe('0123456789');
+    const part = await fetch(url, { headers: { range: 'bytes=2-4' } });
+    expect([part.status, part.headers.get('content-range'), await part.text()]).toEqual([206, 'bytes 2-4/10', '234']);
+    expect((await fetch(url, { headers: { range: 'bytes=10-' } })).status).toBe(416);
+    expect(await (await fetch(url, { headers: { range: 'bytes=0-1,4-5' } })).text()).toBe('0123456789');
+    expect((await fetch(`${face.url}/programs/other.efi`)).status).toBe(403);
+  });
+  test('GRUB that came by HTTP finds its configuration', async () => {
+    await using face = await start();
+    expect(await (await fetch(`${face.url}/grub/grub.cfg`)).text()).toBe('boot\n');
+    expect(await (await fetch(`${face.url}/programs/grub/grub.cfg`)).text()).toBe('boot\n');
+  });
   test('files, plan and seed for the bearer of a token', async () => {
     await using face = await start();
     const headers = { authorization: 'Bearer good' };
