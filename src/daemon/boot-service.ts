@@ -77,7 +77,13 @@ export class BootService {
       decision.kind === 'silence'
         ? `${client.class}: silence, ${decision.reason}`
         : `${client.class}: ${decision.kind} ${decision.reply.yiaddr}`;
-    void this.#session(node.name).then(() => sessions.record(node.name, 'dhcp', 'dhcp', detail));
+    const record = (): void => sessions.record(node.name, 'dhcp', 'dhcp', detail);
+    const opening = this.#opening.get(node.name);
+    if (opening) {
+      void opening.then(record);
+    } else {
+      record();
+    }
   }
 
   async #open(node: Node, client: SessionClient): Promise<BootSession | undefined> {
