@@ -7,6 +7,7 @@ import { addImageCommands } from './image-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
+import { addStatusCommand } from './status-command.ts';
 import { addTestCommand } from './test-command.ts';
 import { addUpCommand } from './up-command.ts';
 
@@ -35,6 +36,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
     .configureHelp({ showGlobalOptions: true });
   addUpCommand(program, contextOf);
   addDemoCommand(program, contextOf);
+  addStatusCommand(program, contextOf);
   addNodeCommands(program, contextOf);
   addImageCommands(program, contextOf);
   addSimCommand(program, contextOf);

@@ -77,7 +77,6 @@ const test: Tools = {
   python3: 'python3',
   pgrep: 'procps',
   ss: 'iproute2',
-  tcpdump: 'tcpdump',
   dhclient: 'isc-dhcp-client',
   dhcpcd: 'dhcpcd-base',
   '/lib/systemd/systemd-networkd': 'systemd',

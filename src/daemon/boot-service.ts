@@ -109,7 +109,13 @@ export class BootService {
       decision.kind === 'silence'
         ? `${client.class}: silence, ${notServed ? whyNotServed(client) : decision.reason}`
         : `${client.class}: ${decision.kind} ${decision.reply.yiaddr}`;
-    void this.#session(node.name).then(() => sessions.record(node.name, 'dhcp', 'dhcp', detail));
+    const record = (): void => sessions.record(node.name, 'dhcp', 'dhcp', detail);
+    const opening = this.#opening.get(node.name);
+    if (opening) {
+      void opening.then(record);
+    } else {
+      record();
+    }
   }
 
   /** A write waits for the disk, so packets that contradict each other must not cause one each. */
