@@ -1,5 +1,5 @@
 /** `cardless bench protocols`: our server against dnsmasq, tftpd-hpa and Kea, on links that exist for the run alone. */
-import { rm, writeFile } from 'node:fs/promises';
+import { readFile, rm, writeFile } from 'node:fs/promises';
 import { availableParallelism, release } from 'node:os';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -15,7 +15,7 @@ import { LoadClients } from './load-clients.ts';
 import { PeerPrograms } from './peers.ts';
 import { type Plan, planOf } from './plan.ts';
 import { BenchProgress } from './progress.ts';
-import { markdownReport, type Report, textReport } from './report.ts';
+import { markdownReport, type Report, textReport, withTables } from './report.ts';
 import { measureStorm } from './storm-cells.ts';
 import { measureTftp, type TftpResults, tftpPlanSeconds } from './tftp-cells.ts';
 
@@ -40,14 +40,15 @@ export function addBenchCommands(program: Command, contextOf: () => Context): vo
     .addOption(new Option('--tiny', 'a moment of everything: whether it works, not how fast').hideHelp())
     .addOption(new Option('--only <part>', 'one part alone').choices(parts))
     .option('--rounds <number>', 'rounds of which the medians are taken', parseRounds)
-    .option('--markdown <file>', 'write the tables to a file, as docs/performance.md has them')
+    .option('--markdown <file>', 'put the tables into a file: between its marks, as in docs/performance.md, or as all of it')
     .action(async (options: BenchOptions) => {
       const context = contextOf();
       requireRoot('A benchmark makes networks and starts servers, and');
       await ensureTools('bench', context);
       const report = await runBench(context, options);
       if (options.markdown !== undefined) {
-        await writeFile(options.markdown, `${markdownReport(report)}\n`);
+        const document = await readFile(options.markdown, 'utf8').catch(() => '');
+        await writeFile(options.markdown, withTables(document, markdownReport(report)));
       }
       context.print(context.json ? JSON.stringify(report) : textReport(report));
       if (!report.ok) {

@@ -60,7 +60,7 @@ export async function registerNodes(client: AdminClient, count: number, signal: 
     const indexes = Array.from({ length: Math.min(nodesPerRequest, count - from) }, (_, index) => from + index);
     const addresses =
       firstAddress === undefined ? {} : { ip: indexes.map((index) => ipv4FromNumber(ipv4ToNumber(firstAddress) + index)).join(',') };
-    const name = indexes.length === 1 ? `load${from}` : `load[${from}-${from + indexes.length - 1}]`;
+    const name = indexes.length === 1 ? `load${from + 1}` : `load[${from + 1}-${from + indexes.length}]`;
     await client.call('POST', '/nodes', { name, mac: indexes.map(clientMac).join(','), ...addresses });
   }
 }

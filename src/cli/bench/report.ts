@@ -37,6 +37,18 @@ export function markdownReport(report: Report): string {
   return [`Machine: ${cores} cores, Linux ${kernel}, Node ${node}. The run took ${report.seconds} s.`, ...sections].join('\n\n');
 }
 
+const beginMark = '<!-- tables of bench protocols: begin -->';
+const endMark = '<!-- tables of bench protocols: end -->';
+
+/** A document with the tables in place of those between its marks; without marks, the tables alone. */
+export function withTables(document: string, tables: string): string {
+  const [begin, end] = [document.indexOf(beginMark), document.indexOf(endMark)];
+  if (begin === -1 || end < begin) {
+    return `${tables}\n`;
+  }
+  return `${document.slice(0, begin + beginMark.length)}\n\n${tables}\n\n${document.slice(end)}`;
+}
+
 function sectionsOf(report: Report): Section[] {
   const all = [
     tftpSection(report.tftp),
