@@ -48,18 +48,43 @@ async function measureCell(cell: StormCell, state: string, signal: AbortSignal):
   const seconds = (): number => Math.round((Date.now() - startedAt) / 100) / 10;
   const words = ['--lab', '--model', cell.model, '--count', `${cell.count}`, '--mode', cell.mode, '--bandwidth', cell.bandwidth];
   const args = [join(projectRoot, 'src/main.ts'), '--state', state, 'sim', ...words, '--boot-bytes', cell.bootBytes, '--json'];
+  const said: string[] = [];
   try {
-    const lines = (await run(process.execPath, args, { signal })).split('\n');
-    const result = SimResult.parse(JSON.parse(lines.at(-1) ?? ''));
+    // It exits with 1 when not all boards are up, which is a result and no failure of the measurement.
+    const failure = await run(process.execPath, args, { signal, onLine: (line) => said.push(line) }).then(
+      () => undefined,
+      (error: unknown) => error,
+    );
+    const result = simResult(said);
+    if (!result) {
+      throw failure ?? new UserError('failed', 'cardless sim printed no result');
+    }
     const { booted, restarts, makespanRatio = null } = result;
     return { ...facts, count: result.count, booted, restarts, makespanRatio, seconds: seconds() };
   } catch (error) {
     if (signal.aborted || (error instanceof UserError && error.code === 'cancelled')) {
       throw error;
     }
-    // The first line is the command line; what the program said comes after it.
-    const [command, ...said] = messageOf(error).split('\n');
-    const reason = said.length === 0 ? command : said.slice(0, 2).join(' ');
+    const reason = said.slice(-2).join(' ') || messageOf(error);
     return { ...facts, booted: 0, restarts: 0, makespanRatio: null, seconds: seconds(), error: `not available: ${reason}` };
+  }
+}
+
+/** The last line of what it said that is its result; lines of its log may come after it. */
+function simResult(said: readonly string[]): z.infer<typeof SimResult> | undefined {
+  for (const line of said.filter((text) => text.startsWith('{')).toReversed()) {
+    const result = SimResult.safeParse(parseJson(line));
+    if (result.success) {
+      return result.data;
+    }
+  }
+  return undefined;
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
   }
 }
