@@ -1,40 +1,77 @@
-import { readdir, readFile } from 'node:fs/promises';
+/** Processor time of a server with its threads and all its children, those that ended included. */
+import { mkdir, readdir, readFile, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { isAlive } from '../../process/signal.ts';
 
-/** USER_HZ, which is 100 on every architecture that Debian has. */
-const ticksPerSecond = 100;
+/** Where cgroup version 2 is mounted: alone, or beside version 1. */
+const mounts = ['/sys/fs/cgroup', '/sys/fs/cgroup/unified'];
+const namePattern = /^cardless-(\d+)-/;
 
-interface Usage {
-  readonly parent: number;
-  readonly own: number;
-  readonly ended: number;
-}
+/**
+ * A control group, because tftpd-hpa has a child for each transfer and lets the kernel forget it: its time would be in
+ * no other account.
+ */
+export class CpuAccount implements AsyncDisposable {
+  readonly #directory: string | undefined;
 
-/** Processor time of a process, its threads and its children, those that ended and were waited for included. */
-export async function cpuSeconds(pid: number): Promise<number> {
-  const names = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const usages = new Map<number, Usage>();
-  await Promise.all(
-    names.map(async (name) => {
-      const usage = parseStat(await readFile(`/proc/${name}/stat`, 'utf8').catch(() => ''));
-      if (usage) {
-        usages.set(Number(name), usage);
-      }
-    }),
-  );
-  const of = (root: number): number => {
-    const usage = usages.get(root);
-    const children = [...usages].filter(([, other]) => other.parent === root).map(([child]) => child);
-    return (usage ? usage.own + usage.ended : 0) + children.reduce((sum, child) => sum + of(child), 0);
-  };
-  return of(pid) / ticksPerSecond;
-}
-
-/** proc_pid_stat(5): the name in brackets may hold anything, so the fields are counted after it. */
-export function parseStat(text: string): Usage | undefined {
-  const fields = text.slice(text.lastIndexOf(')') + 2).split(' ');
-  const [parent, user, system, endedUser, endedSystem] = [1, 11, 12, 13, 14].map((index) => Number(fields[index]));
-  if (parent === undefined || user === undefined || system === undefined || endedUser === undefined || endedSystem === undefined) {
-    return undefined;
+  private constructor(directory: string | undefined) {
+    this.#directory = directory;
   }
-  return Number.isNaN(endedSystem) ? undefined : { parent, own: user + system, ended: endedUser + endedSystem };
+
+  /** Where there are no control groups, its seconds are unknown. */
+  static async open(name: string): Promise<CpuAccount> {
+    for (const mount of mounts) {
+      await removeLeftovers(mount);
+      const directory = join(mount, `cardless-${process.pid}-${name}`);
+      const isMade = await mkdir(directory)
+        .then(() => readFile(join(directory, 'cpu.stat'), 'utf8'))
+        .then(
+          (text) => usageSeconds(text) !== undefined,
+          () => false,
+        );
+      if (isMade) {
+        return new CpuAccount(directory);
+      }
+      await rmdir(directory).catch(() => undefined);
+    }
+    return new CpuAccount(undefined);
+  }
+
+  /** The command line as one that enters the account first. */
+  charge([file, args]: readonly [string, readonly string[]]): readonly [string, readonly string[]] {
+    if (this.#directory === undefined) {
+      return [file, args];
+    }
+    return ['sh', ['-c', 'echo $$ >"$0" && exec "$@"', join(this.#directory, 'cgroup.procs'), file, ...args]];
+  }
+
+  /** NaN where it is unknown. */
+  async seconds(): Promise<number> {
+    if (this.#directory === undefined) {
+      return Number.NaN;
+    }
+    return usageSeconds(await readFile(join(this.#directory, 'cpu.stat'), 'utf8')) ?? Number.NaN;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (this.#directory !== undefined) {
+      // A process that is just ending keeps it; the next run removes it then.
+      await rmdir(this.#directory).catch(() => undefined);
+    }
+  }
+}
+
+/** Of a cpu.stat file. */
+export function usageSeconds(text: string): number | undefined {
+  const usage = /^usage_usec (\d+)$/m.exec(text)?.[1];
+  return usage === undefined ? undefined : Number(usage) / 1e6;
+}
+
+async function removeLeftovers(mount: string): Promise<void> {
+  for (const name of await readdir(mount).catch(() => [])) {
+    const pid = namePattern.exec(name)?.[1];
+    if (pid !== undefined && !isAlive(Number(pid))) {
+      await rmdir(join(mount, name)).catch(() => undefined);
+    }
+  }
 }

@@ -2,9 +2,10 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench } from './bench.ts';
+import type { Contender } from './contender.ts';
 import { type DhcpFigures, type DhcpRow, dhcpRow, nextRate, Runs, type Trial } from './figures.ts';
 import { registerNodes, startOurServer } from './our-server.ts';
-import { type Contender, startDnsmasqDhcp, startKea } from './peers.ts';
+import { startDnsmasqDhcp, startKea } from './peers.ts';
 
 export interface DhcpPlan {
   readonly clients: readonly number[];

@@ -5,6 +5,7 @@ import { z } from 'zod';
 import { projectRoot } from '../../config/places.ts';
 import { run } from '../../process/run.ts';
 import type { BenchNetwork, Segment } from './bench-network.ts';
+import { preferred } from './contender.ts';
 import type { TftpCell, Weather } from './figures.ts';
 
 const TftpReport = z.object({
@@ -123,7 +124,7 @@ export class LoadClients {
   }
 
   async #run(name: string, args: readonly string[]): Promise<string> {
-    return await run(...this.#network.atClients(join(this.#directory, name), args), { signal: this.#signal });
+    return await run(...preferred(this.#network.atClients(join(this.#directory, name), args)), { signal: this.#signal });
   }
 }
 

@@ -6,15 +6,13 @@ import { findPlaces, projectRoot } from '../../config/places.ts';
 import { parseImageName } from '../../domain/image.ts';
 import { type Ipv4, ipv4FromNumber, ipv4ToNumber } from '../../domain/ipv4.ts';
 import { publishImage } from '../../images/publish.ts';
-import { startChild } from '../../process/supervise.ts';
-import { insideNamespace } from '../../sim/lab.ts';
+import type { Child } from '../../process/supervise.ts';
 import { type AdminClient, adminClient, untilAnswers } from '../admin-client.ts';
 import { demoImage } from '../ensure-images.ts';
 import type { Segment } from './bench-network.ts';
+import { type Contender, startContender } from './contender.ts';
 import { clientMac } from './load-clients.ts';
-import type { Contender } from './peers.ts';
 
-const stopGraceMs = 20_000;
 /** One request for each so many nodes, so that progress can be cancelled between them. */
 const nodesPerRequest = 250;
 
@@ -27,31 +25,10 @@ export async function startOurServer(segment: Segment, state: string): Promise<O
   const places = findPlaces({ state, env: {} });
   const { network, prefix } = segment.subnet;
   const serving = ['--interface', segment.interfaceName, '--mode', 'full', '--subnet', `${network}/${prefix}`, '--log-level', 'warn'];
-  const command = [join(projectRoot, 'src/main.ts'), '--state', state, 'up', ...serving];
-  const said: string[] = [];
-  const child = startChild(...insideNamespace(segment.namespace, process.execPath, command), {
-    graceMs: stopGraceMs,
-    onLine: (line) => {
-      said.push(line);
-      said.splice(0, said.length - 20);
-    },
-  });
+  const command = [process.execPath, [join(projectRoot, 'src/main.ts'), '--state', state, 'up', ...serving]] as const;
   const client = adminClient(places.adminSocket);
-  try {
-    await untilAnswers(client, child, said);
-  } catch (error) {
-    await child.stop();
-    throw error;
-  }
-  return {
-    name: 'ours',
-    pid: child.pid ?? 0,
-    segment,
-    client,
-    [Symbol.asyncDispose]: async () => {
-      await child.stop();
-    },
-  };
+  const untilReady = (child: Child, said: readonly string[]): Promise<void> => untilAnswers(client, child, said);
+  return { ...(await startContender({ name: 'ours', segment, command, untilReady })), client };
 }
 
 /** Nodes with the hardware addresses of the load clients, from 0 on; with `firstAddress` each has an address of its own. */

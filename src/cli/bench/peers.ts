@@ -5,20 +5,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../../domain/errors.ts';
 import { type Ipv4, ipv4FromNumber, ipv4ToNumber, type Subnet } from '../../domain/ipv4.ts';
 import { run } from '../../process/run.ts';
-import { type Child, startChild } from '../../process/supervise.ts';
+import type { Child } from '../../process/supervise.ts';
 import { insideNamespace } from '../../sim/lab.ts';
 import type { Context } from '../context.ts';
 import type { Segment } from './bench-network.ts';
+import { type Contender, startContender } from './contender.ts';
 
-const stopGraceMs = 5000;
 const startTimeoutMs = 15_000;
-
-/** A server on its segment. */
-export interface Contender extends AsyncDisposable {
-  readonly name: string;
-  readonly pid: number;
-  readonly segment: Segment;
-}
 
 /**
  * tftpd-hpa and Kea, unpacked into the cache and not installed: their packages would start services that answer on the
@@ -125,47 +118,27 @@ function poolOf(subnet: Subnet): { first: Ipv4; last: Ipv4 } {
 }
 
 async function startPeer(name: string, segment: Segment, port: number, command: readonly [string, readonly string[]]): Promise<Contender> {
-  const said: string[] = [];
-  const child = startChild(...insideNamespace(segment.namespace, ...command), {
-    graceMs: stopGraceMs,
-    onLine: (line) => {
-      said.push(line);
-      said.splice(0, said.length - 20);
-    },
-  });
-  try {
-    await untilListening(child, segment, port, () => `${name} could not be started:\n${said.join('\n')}`);
-  } catch (error) {
-    await child.stop();
-    throw error;
-  }
-  return {
-    name,
-    pid: child.pid ?? 0,
-    segment,
-    [Symbol.asyncDispose]: async () => {
-      await child.stop();
-    },
+  const untilReady = async (child: Child, said: readonly string[]): Promise<void> => {
+    let ended = false;
+    void child.ended.then(() => {
+      ended = true;
+    });
+    const deadline = Date.now() + startTimeoutMs;
+    while (!(await isListening(segment, port))) {
+      if (ended || Date.now() > deadline) {
+        throw new UserError('failed', `${name} could not be started:\n${said.join('\n')}`);
+      }
+      await sleep(50);
+    }
   };
+  return await startContender({ name, segment, command, untilReady });
 }
 
-async function untilListening(child: Child, segment: Segment, port: number, failure: () => string): Promise<void> {
-  let ended = false;
-  void child.ended.then(() => {
-    ended = true;
-  });
-  const hex = `:${port.toString(16).toUpperCase().padStart(4, '0')} `;
-  const deadline = Date.now() + startTimeoutMs;
-  for (;;) {
-    const sockets = await run(...insideNamespace(segment.namespace, 'cat', ['/proc/net/udp']));
-    if (sockets.split('\n').some((line) => line.trim().split(/\s+/)[1]?.concat(' ').endsWith(hex))) {
-      return;
-    }
-    if (ended || Date.now() > deadline) {
-      throw new UserError('failed', failure());
-    }
-    await sleep(50);
-  }
+/** proc_net(5): the second column is address and port, in hexadecimal. */
+async function isListening(segment: Segment, port: number): Promise<boolean> {
+  const sockets = await run(...insideNamespace(segment.namespace, 'cat', ['/proc/net/udp']));
+  const wanted = port.toString(16).toUpperCase().padStart(4, '0');
+  return sockets.split('\n').some((line) => line.trim().split(/\s+/)[1]?.split(':')[1] === wanted);
 }
 
 async function isReadable(path: string): Promise<boolean> {

@@ -2,7 +2,7 @@
 import { join } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
 import type { Bench } from './bench.ts';
-import { cpuSeconds } from './cpu-time.ts';
+import type { Contender } from './contender.ts';
 import {
   type FairnessRow,
   type FaultFigures,
@@ -18,7 +18,7 @@ import {
   type Weather,
 } from './figures.ts';
 import { type OurServer, publishFiles, registerNodes, startOurServer } from './our-server.ts';
-import { type Contender, startDnsmasqTftp, startTftpdHpa } from './peers.ts';
+import { startDnsmasqTftp, startTftpdHpa } from './peers.ts';
 
 export interface TftpPlan {
   readonly clients: readonly number[];
@@ -114,9 +114,9 @@ async function throughputRun({ bench, plan }: Arena, server: Contender, cell: Tf
   bench.progress.show(
     `TFTP ${cell.clients} x ${cell.blksize}${cell.windowsize > 1 ? ` window ${cell.windowsize}` : ''}, ${server.name}, round ${round}`,
   );
-  const before = await cpuSeconds(server.pid);
+  const before = await server.cpuSeconds();
   const report = await bench.load.tftp(server.segment, { ...cell, file: loadFile, seconds: plan.seconds });
-  const used = (await cpuSeconds(server.pid)) - before;
+  const used = (await server.cpuSeconds()) - before;
   bench.progress.add(plan.seconds + 0.3);
   return {
     megabytesPerSecond: report.bytes / 1e6 / report.seconds,
