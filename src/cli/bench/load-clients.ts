@@ -124,7 +124,9 @@ export class LoadClients {
   }
 
   async #run(name: string, args: readonly string[]): Promise<string> {
-    return await run(...preferred(this.#network.atClients(join(this.#directory, name), args)), { signal: this.#signal });
+    const [file, words] = preferred(this.#network.atClients(join(this.#directory, name), args));
+    // A session of its own, as servers have: preference goes by session.
+    return await run('setsid', [file, ...words], { signal: this.#signal });
   }
 }
 

@@ -38,7 +38,7 @@ const fullPlan: Plan = {
 };
 
 const quickPlan: Plan = {
-  tftp: { ...fullPlan.tftp, seconds: 0.7, rounds: 1, faultLimitSeconds: 15, faultRuns: 1 },
+  tftp: { ...fullPlan.tftp, seconds: 0.7, rounds: 1, faultLimitSeconds: 10, faultRuns: 1 },
   dhcp: { ...fullPlan.dhcp, clients: [250], rounds: 1, trialSeconds: 0.7, firstLeasesLimitSeconds: 10 },
   storm: [
     {
