@@ -83,7 +83,7 @@ async function measureServer({ bench, plan, clients, server, round, known }: Sea
   const title = `DHCP ${clients} clients, ${server.name}, round ${round}`;
   bench.progress.show(`${title}, ${latencyRate}/s`);
   const latency = await bench.load.dhcp(server.segment, { clients, rate: latencyRate, seconds: plan.trialSeconds });
-  let best = 0;
+  let best = { reached: 0, clientBusy: 0 };
   const trials: Trial[] = [];
   const from = known === undefined || known < 1 ? firstRate : Math.round(known * 0.7);
   for (let rate = nextRate(from, trials); rate !== undefined; rate = nextRate(from, trials)) {
@@ -92,13 +92,16 @@ async function measureServer({ bench, plan, clients, server, round, known }: Sea
     const reached = report.completed / report.seconds;
     const ok = 1 - report.completed / report.begun < maxLoss && reached > rate * keptShare;
     trials.push({ rate, ok });
-    best = ok ? Math.max(best, reached) : best;
+    if (ok && reached > best.reached) {
+      best = { reached, clientBusy: report.clientCpuSeconds / report.seconds };
+    }
     if (!ok) {
       await sleep(settleMs, undefined, { signal: bench.signal });
     }
   }
   return {
-    exchangesPerSecond: best,
+    exchangesPerSecond: best.reached,
+    clientBusy: best.clientBusy,
     offerP50Us: latency.offerP50Us,
     offerP99Us: latency.offerP99Us,
     loss: 1 - latency.completed / latency.begun,

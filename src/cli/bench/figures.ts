@@ -183,6 +183,8 @@ export interface DhcpRow {
   readonly offerP50Ms: ByServer<number>;
   readonly offerP99Ms: ByServer<number>;
   readonly lossAtLatencyRate: ByServer<number>;
+  /** At the highest rate that held, as in TFTP's rows. */
+  readonly clientBusy: ByServer<number>;
   readonly latencyRate: number;
   readonly error?: string;
 }
@@ -192,6 +194,7 @@ export interface DhcpFigures {
   readonly offerP50Us: number;
   readonly offerP99Us: number;
   readonly loss: number;
+  readonly clientBusy: number;
 }
 
 export function dhcpRow(
@@ -216,6 +219,7 @@ export function dhcpRow(
     offerP50Ms: of((figures) => figures.offerP50Us / 1000),
     offerP99Ms: of((figures) => figures.offerP99Us / 1000),
     lossAtLatencyRate: of((figures) => figures.loss),
+    clientBusy: of((figures) => figures.clientBusy),
     latencyRate,
     ...(errors.length === 0 ? {} : { error: errors.join('; ') }),
   };

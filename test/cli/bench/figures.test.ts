@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
+  type DhcpFigures,
   dhcpRow,
   faultRow,
   median,
@@ -97,13 +98,13 @@ describe('rows of bad links', () => {
 });
 
 test('a DHCP row has medians, milliseconds and what went wrong', () => {
-  const runs = new Runs<{ exchangesPerSecond: number; offerP50Us: number; offerP99Us: number; loss: number }>();
+  const runs = new Runs<DhcpFigures>();
   for (const [server, rate] of [
     ['ours', 30_000],
     ['dnsmasq', 2000],
     ['kea', 15_000],
   ] as const) {
-    runs.add(server, { exchangesPerSecond: rate, offerP50Us: 100, offerP99Us: 2500, loss: 0 });
+    runs.add(server, { exchangesPerSecond: rate, offerP50Us: 100, offerP99Us: 2500, loss: 0, clientBusy: 0.5 });
   }
   const row = dhcpRow(250, 1000, runs.all(), { ours: 20_000 }, ['dnsmasq gave 3 of 250 first leases in 60 s']);
   expect(row).toMatchObject({ clients: 250, ours: 30_000, dnsmasq: 2000, kea: 15_000, ratioToBest: 2 });

@@ -37,6 +37,7 @@ const dhcp: DhcpRow = {
   offerP50Ms: { ours: 0.1 },
   offerP99Ms: { ours: 4.9 },
   lossAtLatencyRate: { ours: 0 },
+  clientBusy: { ours: 0.5 },
   latencyRate: 1000,
 };
 
