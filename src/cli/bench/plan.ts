@@ -14,14 +14,14 @@ const fullPlan: Plan = {
     clients: [1, 8, 64, 200],
     blksizes: [1468, 512],
     windowClients: [1, 8, 64],
-    seconds: 2,
+    seconds: 1.5,
     rounds: 3,
     fairnessClients: 64,
     faultBytes: 10_000_000,
     faultLimitSeconds: 60,
     faultRuns: 3,
   },
-  dhcp: { clients: [250, 4000], rounds: 3, trialSeconds: 1.5, firstLeasesLimitSeconds: 60 },
+  dhcp: { clients: [250, 4000], rounds: 3, trialSeconds: 0.8, firstLeasesLimitSeconds: 60 },
   storm: [
     { model: 'pi4', count: 200, mode: 'full', bandwidth: '1gbit', bootBytes: '40M', plannedSeconds: 90 },
     {
@@ -29,9 +29,9 @@ const fullPlan: Plan = {
       count: 200,
       mode: 'full',
       bandwidth: '100mbit',
-      bootBytes: '2M',
-      note: '2 MB each in place of 40, which would take 11 minutes',
-      plannedSeconds: 45,
+      bootBytes: '4M',
+      note: '4 MB each in place of 40, which would take 11 minutes',
+      plannedSeconds: 75,
     },
     { model: 'pi3b', count: 48, mode: 'proxy', bandwidth: '1gbit', bootBytes: '4M', plannedSeconds: 40 },
   ],
@@ -39,7 +39,7 @@ const fullPlan: Plan = {
 
 const quickPlan: Plan = {
   tftp: { ...fullPlan.tftp, seconds: 0.7, rounds: 1, faultLimitSeconds: 10, faultRuns: 1 },
-  dhcp: { ...fullPlan.dhcp, clients: [250], rounds: 1, trialSeconds: 0.7, firstLeasesLimitSeconds: 10 },
+  dhcp: { ...fullPlan.dhcp, clients: [250], rounds: 1, trialSeconds: 0.5, firstLeasesLimitSeconds: 10 },
   storm: [
     {
       model: 'pi4',
