@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { findPlaces } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
+import { addBenchCommands } from './bench/bench-command.ts';
 import { type Context, requireRoot } from './context.ts';
 import { addDemoCommand } from './demo/demo-command.ts';
 import { addImageCommands } from './image-commands.ts';
@@ -40,6 +41,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addNodeCommands(program, contextOf);
   addImageCommands(program, contextOf);
   addSimCommand(program, contextOf);
+  addBenchCommands(program, contextOf);
   addSetupCommand(program, contextOf);
   addTestCommand(program, contextOf);
   inheritSettings(program);
