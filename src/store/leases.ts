@@ -87,7 +87,9 @@ export class LeaseStore {
     // The operator may have written this address for a node whose other NIC held it.
     const holder = this.#holders.get(address);
     if (holder !== undefined && holder !== mac) {
+      // Written down for itself: the change below may be taken back before it is on disk.
       this.#forget(holder);
+      this.#change(holder, undefined);
     }
     this.#remember(mac, { address, node });
     return this.#change(mac, { address, node });
