@@ -21,6 +21,7 @@ const rollOverSize = (blksize: number): number => 66_000 * blksize;
 const lossySize = 60_000;
 /** A kernel. At 512 bytes a block this is more than 65,535 of them as well. */
 const kernelSize = 40_000_000;
+const text = 'one\ntwo\r\n\rthree';
 const names = Object.keys(tftpTools);
 
 let lab: TestLab;
@@ -31,7 +32,7 @@ beforeAll(async () => {
   lab = await startLab('tftp');
   const rollOver = Object.values(tftpTools).flatMap((tool) => tool.blksizes.slice(0, 1).map(rollOverSize));
   const all = [...sizes, ...blksizes.flatMap(sizesFor), ...rollOver, lossySize, kernelSize];
-  await publishBootFiles(lab.state, [...new Set(all)]);
+  await publishBootFiles(lab.state, [...new Set(all)], { 'text.txt': Buffer.from(text) });
   await cardless(['--state', lab.state, 'node', 'add', 'red5', '--serial', serial, '--mac', mac, '--ip', '10.78.0.20']);
   namespace = await lab.lab.addBoard(mac);
   await ran('ip', ['-n', namespace, 'address', 'add', '10.78.0.20/24', 'dev', 'eth0']);
@@ -117,6 +118,20 @@ describe.each(names)('%s', (name) => {
     const written = await inside(...tool.put(requestOf('size-1', { local })));
     expect(written.stdout + written.stderr).toMatch(tool.refused);
     expect(await fetch(name, 1)).toBeUndefined();
+  });
+});
+
+describe('netascii', () => {
+  const [wire, url] = ['one\r\ntwo\r\0\r\n\r\0three', `tftp://10.78.0.1/${serial}/text.txt;mode=netascii`];
+  test('tftp-hpa has the text back as it was', async () => {
+    const local = join(work, 'text');
+    await inside('tftp', ['-m', 'netascii', '10.78.0.1', '-c', 'get', `${serial}/text.txt`, local]);
+    expect(await readFile(local, 'latin1')).toBe(text);
+  });
+  test('curl, which leaves it as it came, has CR LF for a line end and CR NUL for a CR (RFC 764)', async () => {
+    const local = join(work, 'wire');
+    expect((await inside('curl', ['-sS', '-o', local, url])).stderr).toBe('');
+    expect(await readFile(local, 'latin1')).toBe(wire);
   });
 });
 

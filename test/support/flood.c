@@ -70,7 +70,6 @@ static void read_corpus(const char *path) {
         }
         if (packet->length > 0) corpus_size++;
     }
-    fclose(file);
     if (corpus_size == 0) fail("empty corpus");
 }
 
@@ -95,18 +94,10 @@ static void mutate(struct packet *packet) {
     uint8_t slice[600];
     size_t at = below(packet->length), length;
     switch (below(9)) {
-    case 0:
-        if (packet->length) packet->bytes[at] ^= (uint8_t)(1u << below(8));
-        break;
-    case 1:
-        packet->length = at;
-        break;
-    case 2:
-        if (packet->length) packet->bytes[at] = edges[below(sizeof edges)];
-        break;
-    case 3:
-        lie_about_length(packet);
-        break;
+    case 0: if (packet->length) packet->bytes[at] ^= (uint8_t)(1u << below(8)); break;
+    case 1: packet->length = at; break;
+    case 2: if (packet->length) packet->bytes[at] = edges[below(sizeof edges)]; break;
+    case 3: lie_about_length(packet); break;
     case 4: /* a part of it once more: doubled options */
         length = below(packet->length - at);
         if (length > sizeof slice) length = sizeof slice;
@@ -172,8 +163,7 @@ static size_t receive(int fd, struct packet *into, struct sockaddr_in *from, dou
 static size_t dhcp_packet(uint8_t *to, uint8_t type, uint32_t xid, const uint8_t *mac, uint32_t address) {
     size_t at = 240;
     memset(to, 0, 300);
-    to[0] = to[1] = 1;
-    to[2] = 6;
+    memcpy(to, "\1\1\6", 3);
     memcpy(to + 4, &xid, 4);
     memcpy(to + 28, mac, 6);
     memcpy(to + 236, "\x63\x82\x53\x63\x35\x01", 6);
@@ -232,8 +222,8 @@ static int honest_tftp(const char *name, const uint8_t *want, size_t size) {
             attempt++;
             retries++;
             /* Said only when it goes on like this: the text of an ERROR, or the opcode of something else. */
-            if (attempt == TRIES) fprintf(stderr, "block %d: heard %zu bytes, opcode %d, %.60s\n", block + 1, length, length ? answer.bytes[1] : 0,
-                                          length > 4 && answer.bytes[1] == 5 ? (char *)answer.bytes + 4 : "");
+            int is_error = length > 4 && answer.bytes[1] == 5;
+            if (attempt == TRIES) fprintf(stderr, "block %d: %zu bytes %.60s\n", block + 1, length, is_error ? (char *)answer.bytes + 4 : "");
             continue;
         }
         length -= 4;

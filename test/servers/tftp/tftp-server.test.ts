@@ -166,6 +166,22 @@ describe('requests', () => {
     await network.clock.run(() => false, 100);
     expect(await ask(network, [rrq('empty')])).toHaveLength(1);
   });
+  test('when one machine has taken all places by many addresses, its oldest makes room for the others', async () => {
+    const network = new MemoryNetwork(new FakeClock());
+    startTftp(network, read, { maxTransfers: 8, maxTransfersPerClient: 4 });
+    const told = new Map<string, number>();
+    for (const [address, port] of [0, 1].flatMap((host) => [1, 2, 3, 4].map((port) => [`10.77.0.6${host}`, port] as const))) {
+      const name = `${address}:${port}`;
+      const greedy = network.open(parseIpv4(address), port, () => told.set(name, (told.get(name) ?? 0) + 1));
+      greedy.send(rrq('kernel'), { address: serverAddress, port: 69 });
+    }
+    await network.clock.run(() => false, 100);
+    expect(told.size).toBe(8);
+    expect(await ask(network, [rrq('empty')])).toHaveLength(1);
+    await network.clock.run(() => false, 5000);
+    // One of the eight is gone: its first packet is not repeated any more.
+    expect([...told.values()].filter((count) => count === 1)).toHaveLength(1);
+  });
   test('garbage is counted and not answered', async () => {
     const { network, tftp } = lab();
     expect(await ask(network, [Buffer.alloc(0), Buffer.from([0]), Buffer.from([0, 9, 1]), Buffer.from('\0\u0001no-nul')])).toEqual([]);
