@@ -14,6 +14,7 @@ import { type Context, requireRoot } from '../context.ts';
 import { bytes } from '../format.ts';
 import { playInLab, registerBoards } from './sim-lab.ts';
 import { readPlan, type SimFlags, type SimPlan } from './sim-options.ts';
+import { playCapture } from './sim-replay.ts';
 import { progressText, reportText, type SimReport, simReport } from './sim-report.ts';
 
 const progressEveryMs = 2000;
@@ -61,12 +62,17 @@ export function addSimCommand(program: Command, contextOf: () => Context): void 
     .option('--bandwidth <rate>', 'for example 1gbit or 100mbit (default: no limit)')
     .option('--seed <number>', 'decides serials, MACs and faults', '1')
     .option('--file-timeout <time>', "TFTP_FILE_TIMEOUT in the boards' EEPROM (default: 30s)")
+    .option('--replay <file>', 'send what the clients in a pcap file sent, and print what comes back')
     .addOption(new Option('--expected-bytes <number>').hideHelp())
     .addHelpText('after', help)
     .action(async (flags: SimFlags) => {
       const context = contextOf();
       const plan = readPlan(flags);
       requireRoot('Simulating boards');
+      if (flags.replay !== undefined) {
+        await playCapture(context, flags.replay, flags.interface);
+        return;
+      }
       const inLab = flags.interface === undefined;
       const report = inLab
         ? await playInLab(context, { ...flags, ...(flags.out === undefined ? {} : { out: resolve(flags.out) }) }, plan)
