@@ -45,13 +45,16 @@ export class LeaseStore {
     this.#deleteByMac = database.prepare('DELETE FROM leases WHERE mac = ?');
     this.#load();
     // Leases go with their node, by the foreign key; SQLite says so here.
-    database.function('lease_gone', (mac) => {
-      if (!this.#isCommitting) {
-        this.#forget(parseMac(String(mac)));
+    database.function('lease_gone', (mac, node) => {
+      const gone = parseMac(String(mac));
+      if (!this.#isCommitting && this.#leases.get(gone)?.node === node) {
+        this.#forget(gone);
       }
       return null;
     });
-    database.exec('CREATE TEMP TRIGGER IF NOT EXISTS lease_gone AFTER DELETE ON main.leases BEGIN SELECT lease_gone(OLD.mac); END');
+    database.exec(
+      'CREATE TEMP TRIGGER IF NOT EXISTS lease_gone AFTER DELETE ON main.leases BEGIN SELECT lease_gone(OLD.mac, OLD.node); END',
+    );
   }
 
   addressOf(mac: Mac): Ipv4 | undefined {
@@ -87,9 +90,9 @@ export class LeaseStore {
     // The operator may have written this address for a node whose other NIC held it.
     const holder = this.#holders.get(address);
     if (holder !== undefined && holder !== mac) {
-      // Written down for itself: the change below may be taken back before it is on disk.
       this.#forget(holder);
-      this.#change(holder, undefined);
+      // What it was about to get is not to be written either.
+      void this.#change(holder, undefined);
     }
     this.#remember(mac, { address, node });
     return this.#change(mac, { address, node });
