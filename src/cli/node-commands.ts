@@ -39,6 +39,7 @@ const Unclaimed = z.object({
   mac: z.string(),
   serial: z.string().optional(),
   model: z.string().optional(),
+  memoryMiB: z.number().optional(),
   client: z.string(),
   interfaceName: z.string(),
   lastSeen: z.number(),
@@ -184,7 +185,7 @@ function unclaimedTable(boards: readonly z.infer<typeof Unclaimed>[]): string {
   const rows = boards.map((board) => [
     board.serial ?? '-',
     board.mac,
-    board.model ?? board.client,
+    `${board.model ?? board.client}${board.memoryMiB === undefined ? '' : `, ${board.memoryMiB / 1024} GB`}`,
     board.interfaceName,
     String(board.count),
     ago(board.lastSeen, Date.now()),

@@ -1,12 +1,14 @@
 import { Command, CommanderError } from 'commander';
 import { findPlaces } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
+import { addBenchCommands } from './bench/bench-command.ts';
 import { type Context, requireRoot } from './context.ts';
 import { addDemoCommand } from './demo/demo-command.ts';
 import { addImageCommands } from './image-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
-import { addSimCommand } from './sim-command.ts';
+import { addSimCommand } from './sim/sim-command.ts';
+import { addStatusCommand } from './status-command.ts';
 import { addTestCommand } from './test-command.ts';
 import { addUpCommand } from './up-command.ts';
 
@@ -35,9 +37,11 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
     .configureHelp({ showGlobalOptions: true });
   addUpCommand(program, contextOf);
   addDemoCommand(program, contextOf);
+  addStatusCommand(program, contextOf);
   addNodeCommands(program, contextOf);
   addImageCommands(program, contextOf);
   addSimCommand(program, contextOf);
+  addBenchCommands(program, contextOf);
   addSetupCommand(program, contextOf);
   addTestCommand(program, contextOf);
   inheritSettings(program);

@@ -77,17 +77,33 @@ const test: Tools = {
   python3: 'python3',
   pgrep: 'procps',
   ss: 'iproute2',
+  dhclient: 'isc-dhcp-client',
+  dhcpcd: 'dhcpcd-base',
+  '/lib/systemd/systemd-networkd': 'systemd',
+  atftp: 'atftp',
+  busybox: 'busybox',
+};
+
+/** tftpd-hpa and Kea are fetched by the bench itself: installed, they would start services. */
+const bench: Tools = {
+  gcc: 'gcc',
+  '/usr/include/stdio.h': 'libc6-dev',
+  dnsmasq: 'dnsmasq-base',
 };
 
 const purposes = {
   serve,
   build,
   demo: { ...serve, ...build, ...demo },
-  test: { ...serve, ...build, ...demo, ...test },
+  test: { ...serve, ...build, ...demo, ...test, ...bench },
+  bench: { ...serve, ...bench },
 } as const;
 export type Purpose = keyof typeof purposes;
 
-export const purposeNames: readonly Purpose[] = ['serve', 'build', 'demo', 'test'];
+export const purposeNames: readonly Purpose[] = ['serve', 'build', 'demo', 'test', 'bench'];
+
+/** Those that run programs of both architectures. */
+const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test'];
 
 /** Installs what is missing for this purpose. @throws UserError when apt cannot */
 export async function ensureTools(purpose: Purpose, context: Context): Promise<void> {
@@ -103,7 +119,7 @@ export async function ensureTools(purpose: Purpose, context: Context): Promise<v
       throw new UserError('failed', `These packages were installed but do not bring what is needed: ${still.join(', ')}`);
     }
   }
-  if (purpose !== 'serve') {
+  if (foreignPurposes.includes(purpose)) {
     await enableForeignPrograms(context);
   }
   if (purpose === 'demo' || purpose === 'test') {

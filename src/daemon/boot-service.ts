@@ -62,6 +62,7 @@ export interface Face {
 
 /** In place of a ClientClass: a Pi with CLIENT_IP in its EEPROM, of which the server sees TFTP only. */
 const fixedAddressClient = 'fixed-address';
+const modelEveryMs = 60_000;
 
 interface SessionClient extends Pick<Client, 'mac' | 'pxeArch'> {
   readonly class: Client['class'] | typeof fixedAddressClient;
@@ -73,6 +74,9 @@ export class BootService {
   readonly #opening = new Map<NodeName, Promise<BootSession | undefined>>();
 
   readonly #logLimit = new RateLimit({ lines: 20, everyMs: 10_000, maxKeys: 4096 });
+
+  // BOUNDED: one per registered node.
+  readonly #modelLearntAt = new Map<NodeName, number>();
 
   constructor(options: BootServiceOptions) {
     this.#options = options;
@@ -89,7 +93,7 @@ export class BootService {
       return;
     }
     unclaimed.forget(client.mac);
-    if (client.model !== undefined && node.model !== client.model && client.class !== 'pi3-rom') {
+    if (client.model !== undefined && node.model !== client.model && client.class !== 'pi3-rom' && this.#mayLearnModel(node.name)) {
       nodes.update(node.name, { model: client.model });
     }
     const notServed = decision.kind === 'silence' && decision.reason === 'firmware-not-served';
@@ -105,7 +109,23 @@ export class BootService {
       decision.kind === 'silence'
         ? `${client.class}: silence, ${notServed ? whyNotServed(client) : decision.reason}`
         : `${client.class}: ${decision.kind} ${decision.reply.yiaddr}`;
-    void this.#session(node.name).then(() => sessions.record(node.name, 'dhcp', 'dhcp', detail));
+    const record = (): void => sessions.record(node.name, 'dhcp', 'dhcp', detail);
+    const opening = this.#opening.get(node.name);
+    if (opening) {
+      void opening.then(record);
+    } else {
+      record();
+    }
+  }
+
+  /** A write waits for the disk, so packets that contradict each other must not cause one each. */
+  #mayLearnModel(node: NodeName): boolean {
+    const now = this.#options.clock.now();
+    const isSoon = now - (this.#modelLearntAt.get(node) ?? Number.NEGATIVE_INFINITY) < modelEveryMs;
+    if (!isSoon) {
+      this.#modelLearntAt.set(node, now);
+    }
+    return !isSoon;
   }
 
   async #open(node: Node, client: SessionClient): Promise<BootSession | undefined> {

@@ -143,7 +143,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     get served() {
       return interfaces
         .filter((entry) => entry.settings.mode === 'full')
-        .map((entry) => ({ address: entry.facts.address, subnet: entry.settings.subnet ?? entry.facts.subnet }));
+        .flatMap(({ settings: { subnet, relayed }, facts }) =>
+          [subnet ?? facts.subnet, ...relayed.map((far) => far.subnet)].map((own) => ({ address: facts.address, subnet: own })),
+        );
     },
     leaseHolder: (address) => leases.nodeOf(address),
     status: () => ({

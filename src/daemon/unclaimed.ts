@@ -16,11 +16,12 @@ export class UnclaimedBoards {
   }
 
   /** True when this board is new. */
-  knock(client: Pick<Client, 'mac' | 'class' | 'serial' | 'model'>, interfaceName: string): boolean {
+  knock(client: Pick<Client, 'mac' | 'class' | 'serial' | 'model' | 'memoryMiB'>, interfaceName: string): boolean {
     const before = this.#boards.get(client.mac);
     const now = this.#clock.now();
     const serial = client.serial ?? before?.serial;
     const model = client.model ?? before?.model;
+    const memoryMiB = client.memoryMiB ?? before?.memoryMiB;
     this.#boards.delete(client.mac);
     this.#boards.set(client.mac, {
       mac: client.mac,
@@ -31,6 +32,7 @@ export class UnclaimedBoards {
       count: (before?.count ?? 0) + 1,
       ...(serial === undefined ? {} : { serial }),
       ...(model === undefined ? {} : { model }),
+      ...(memoryMiB === undefined ? {} : { memoryMiB }),
     });
     const oldest = this.#boards.keys().next();
     if (this.#boards.size > maxBoards && !oldest.done) {

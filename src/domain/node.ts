@@ -53,6 +53,7 @@ export interface UnclaimedBoard {
   readonly mac: Mac;
   readonly serial?: Serial;
   readonly model?: string;
+  readonly memoryMiB?: number;
   /** What kind of firmware asked, as in ClientClass. */
   readonly client: string;
   readonly interfaceName: string;

@@ -1,7 +1,7 @@
 /** What DHCP servers send to clients on a link: neither a port of ours nor a client's program is disturbed. */
 import { closeSync, readFileSync } from 'node:fs';
 import { openPacketDescriptor, receivePacket, setPacketFilter } from './libc.ts';
-import { readDatagram } from './udp-listener.ts';
+import { readDatagram } from './read-datagram.ts';
 
 const clientPort = 68;
 const pollMs = 500;

@@ -2,7 +2,7 @@ import { closeSync, readFileSync } from 'node:fs';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import { type Mac, macFromBytes } from '../domain/mac.ts';
 import { openUdpFrameDescriptor, receiveFrame } from './libc.ts';
-import { readDatagram } from './udp-listener.ts';
+import { readDatagram } from './read-datagram.ts';
 
 const pollMs = 50;
 /** Of one turn, so that a flood holds up nothing else. */

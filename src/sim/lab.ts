@@ -104,7 +104,7 @@ export function insideNamespace(namespace: string, file: string, args: readonly 
 }
 
 /** Ends whatever still runs in it, which we or our children started, and takes it down. */
-async function removeNamespace(namespace: string): Promise<void> {
+export async function removeNamespace(namespace: string): Promise<void> {
   const pids = await run('ip', ['netns', 'pids', namespace]).catch(() => '');
   for (const pid of pids.split('\n').filter((line) => line !== '')) {
     signalProcess(Number(pid), 'SIGKILL');
@@ -112,7 +112,8 @@ async function removeNamespace(namespace: string): Promise<void> {
   await run('ip', ['netns', 'delete', namespace]).catch(() => '');
 }
 
-async function removeLeftovers(): Promise<void> {
+/** Those of processes that are gone. */
+export async function removeLeftovers(): Promise<void> {
   const names = (await run('ip', ['netns', 'list'])).split('\n').map((line) => line.split(' ')[0] ?? '');
   for (const name of names) {
     const pid = namePattern.exec(name)?.[1];

@@ -1,11 +1,13 @@
 /** DHCP against the programs and the machines that share its link. */
-import { readFile } from 'node:fs/promises';
+import { mkdtemp, readFile, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { parseAddressRange } from '#src/domain/ipv4.ts';
 import { type Mac, parseMac } from '#src/domain/mac.ts';
 import { allocateAddress } from '#src/policy/allocate-address.ts';
+import { startChild } from '#src/process/supervise.ts';
 import { insideNamespace } from '#src/sim/lab.ts';
 import { cardless, inLab, ran, serverLog, startLab, subnet, type TestLab, until } from '../support/lab-server.ts';
 
@@ -99,11 +101,57 @@ describe('another DHCP server on the link', () => {
     await ask(phone);
     await until(async () => ((await interfaceStatus(lab))?.otherDhcpServers.length ?? 0) > 0, 'the other server to be seen');
     expect((await interfaceStatus(lab))?.otherDhcpServers).toMatchObject([{ address: '10.78.0.254', isExpected }]);
+    const told = (await cardless(['--state', lab.state, 'status'])).stdout;
+    expect(told).toContain(isExpected ? '10.78.0.254 gives the addresses' : 'another DHCP server, 10.78.0.254, answers here');
     const log = await serverLog(lab.server);
     expect(log.split('another DHCP server answers here').length - 1).toBe(isExpected ? 0 : 1);
     process.kill(Number(await readFile(pidFile, 'utf8')), 'SIGTERM');
     await dnsmasq;
   });
+});
+
+test('a client behind a relay (dnsmasq) gets an address of its own subnet', async () => {
+  await using lab = await startLab('relay');
+  await lab.server[Symbol.asyncDispose]();
+  const state = await mkdtemp(join(tmpdir(), 'cardless-test-'));
+  await writeFile(
+    join(state, 'cardless.yaml'),
+    'interfaces:\n  - name: br0\n    mode: full\n    relayed:\n      - subnet: 10.88.0.0/24\n        router: 10.88.0.1\n',
+  );
+  const said: string[] = [];
+  const server = startChild(...lab.lab.inside(process.execPath, ['src/main.ts', '--state', state, 'up']), {
+    graceMs: 15_000,
+    onLine: (line) => said.push(line),
+  });
+  await until(() => Promise.resolve(said.join('\n').includes('"msg":"ready"')), 'the server');
+  expect((await cardless(['--state', state, 'node', 'add', 'red5', '--mac', mac])).code).toBe(0);
+  const relay = await machineAt(lab, '52:54:00:00:00:09', '10.78.0.9');
+  const client = await lab.lab.addBoard(mac);
+  // The client's link ends at the relay, not at the lab's bridge.
+  const inRelay = (...args: string[]): ReturnType<typeof ran> => ran(...insideNamespace(relay, 'ip', args));
+  await ran(...insideNamespace(client, 'ip', ['link', 'del', 'eth0']));
+  await inRelay('link', 'add', 'far', 'type', 'veth', 'peer', 'name', 'eth0', 'address', mac, 'netns', client);
+  await inRelay('address', 'add', '10.88.0.1/24', 'dev', 'far');
+  await inRelay('link', 'set', 'far', 'up');
+  await ran(...insideNamespace(client, 'ip', ['link', 'set', 'eth0', 'up']));
+  await inLab(lab.lab, 'ip', 'route', 'add', '10.88.0.0/24', 'via', '10.78.0.9');
+  const pidFile = join(state, 'relay.pid');
+  const dnsmasq = ran(
+    ...insideNamespace(relay, 'dnsmasq', [
+      '--keep-in-foreground',
+      '--conf-file=/dev/null',
+      '--port=0',
+      '--dhcp-relay=10.88.0.1,10.78.0.1',
+      '--user=root',
+      `--pid-file=${pidFile}`,
+    ]),
+  );
+  await until(async () => (await readFile(pidFile, 'utf8').catch(() => '')) !== '', 'dnsmasq');
+  const leased = await ask(client);
+  expect(leased.stderr + leased.stdout).toMatch(/lease of 10\.88\.0\.(1[3-9]\d|2\d\d|12[89]) obtained/);
+  process.kill(Number(await readFile(pidFile, 'utf8')), 'SIGTERM');
+  await dnsmasq;
+  expect(await server.stop()).toEqual({ kind: 'exited', exitCode: 0 });
 });
 
 test('an address that changes under us: the node is told the new one, and the old one is forgotten', async () => {

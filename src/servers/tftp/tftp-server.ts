@@ -53,7 +53,8 @@ const refusals = {
 
 export class TftpServer {
   readonly #options: TftpServerOptions;
-  // BOUNDED: at most maxTransfers; a client with more than maxTransfersPerClient loses its oldest.
+  // BOUNDED: at most maxTransfers, of which the greediest client loses its oldest to one that has less; a client with more
+  // than maxTransfersPerClient loses its oldest.
   readonly #running = new Map<string, Running>();
   readonly #ofClient = new Map<Ipv4, Set<string>>();
 
@@ -83,7 +84,7 @@ export class TftpServer {
       send(encodeTftp({ kind: 'error', ...refusals.mode }), peer);
       return;
     }
-    if (this.#running.size >= this.#options.maxTransfers) {
+    if (this.#running.size >= this.#options.maxTransfers && !this.#takeFromGreediest(peer.address)) {
       // An ERROR would make firmware take the file for missing and boot something else. It asks again by itself.
       this.#options.onBadPacket('too many transfers');
       return;
@@ -154,6 +155,21 @@ export class TftpServer {
     if (keys && oldest !== undefined && running && keys.size >= this.#options.maxTransfersPerClient) {
       this.#forget(oldest, running);
     }
+  }
+
+  /** One machine with many addresses must not keep the others out. False when nobody has two more than who asks. */
+  #takeFromGreediest(asking: Ipv4): boolean {
+    let greediest: ReadonlySet<string> = new Set();
+    for (const keys of this.#ofClient.values()) {
+      greediest = keys.size > greediest.size ? keys : greediest;
+    }
+    const [oldest] = greediest;
+    const running = oldest === undefined ? undefined : this.#running.get(oldest);
+    if (oldest === undefined || !running || greediest.size < (this.#ofClient.get(asking)?.size ?? 0) + 2) {
+      return false;
+    }
+    this.#forget(oldest, running);
+    return true;
   }
 
   #forget(key: string, running: Running): void {

@@ -2,10 +2,15 @@ import { describe, expect, test } from 'vitest';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { encodeTftp, TftpErrorCode } from '#src/protocol/tftp/packet.ts';
 import type { FileAnswer } from '#src/servers/tftp/tftp-server.ts';
-import { type Fetched, fetchFile } from '#src/sim/tftp-client.ts';
+import { fetchFile } from '#src/sim/tftp-client.ts';
+import { earlyTerminate } from '#src/sim/tftp-wire.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { type Faults, MemoryNetwork } from '../../support/memory-network.ts';
 import { boardAddress, serverAddress, startTftp, type TestTftp } from '../../support/servers.ts';
+import { simNetwork } from '../../support/sim-network.ts';
+
+/** With the content in place of its check sum. */
+type Fetched = { readonly kind: 'found'; readonly bytes: Buffer } | { readonly kind: 'probed' | 'missing' };
 
 const content = Buffer.from(Array.from({ length: 40_000 }, (_, index) => (index * 7) % 256));
 const files: Readonly<Record<string, FileAnswer>> = {
@@ -28,19 +33,22 @@ async function fetch(
 ): Promise<{ result: Fetched | undefined; complaints: string[] }> {
   const complaints: string[] = [];
   let result: Fetched | undefined;
-  void fetchFile(
-    { clock: network.clock, openUdp: (address, port, onMessage) => network.open(address, port, onMessage) },
-    {
-      server: serverAddress,
-      address: boardAddress,
-      port: options.port ?? 49_152,
-      filename,
-      tftpOptions: options.tftpOptions ?? ['tsize', '0'],
-      probe: options.probe ?? false,
-      complain: (text) => complaints.push(text),
-    },
-  ).then((fetched) => {
-    result = fetched;
+  const [name, value = '0'] = options.tftpOptions ?? ['tsize', '0'];
+  void fetchFile(simNetwork(network), {
+    server: serverAddress,
+    address: boardAddress,
+    port: options.port ?? 49_152,
+    filename,
+    ask: name === undefined ? [] : [[name, value]],
+    ...(options.probe === true ? { probe: earlyTerminate } : {}),
+    timing: { silenceMs: 5000 },
+    // Only a strict client stays a moment to see what comes too late.
+    strictDuplicates: options.probe !== true,
+    noWrap: false,
+    keep: true,
+    complain: (text) => complaints.push(text),
+  }).then((fetched) => {
+    result = fetched.kind === 'found' ? { kind: 'found', bytes: fetched.bytes ?? Buffer.alloc(0) } : fetched;
   });
   await network.clock.run(() => result !== undefined);
   return { result, complaints };
@@ -157,6 +165,22 @@ describe('requests', () => {
     held.send(encodeTftp({ kind: 'error', code: 0, message: 'stop' }), { address: serverAddress, port: 50_001 });
     await network.clock.run(() => false, 100);
     expect(await ask(network, [rrq('empty')])).toHaveLength(1);
+  });
+  test('when one machine has taken all places by many addresses, its oldest makes room for the others', async () => {
+    const network = new MemoryNetwork(new FakeClock());
+    startTftp(network, read, { maxTransfers: 8, maxTransfersPerClient: 4 });
+    const told = new Map<string, number>();
+    for (const [address, port] of [0, 1].flatMap((host) => [1, 2, 3, 4].map((port) => [`10.77.0.6${host}`, port] as const))) {
+      const name = `${address}:${port}`;
+      const greedy = network.open(parseIpv4(address), port, () => told.set(name, (told.get(name) ?? 0) + 1));
+      greedy.send(rrq('kernel'), { address: serverAddress, port: 69 });
+    }
+    await network.clock.run(() => false, 100);
+    expect(told.size).toBe(8);
+    expect(await ask(network, [rrq('empty')])).toHaveLength(1);
+    await network.clock.run(() => false, 5000);
+    // One of the eight is gone: its first packet is not repeated any more.
+    expect([...told.values()].filter((count) => count === 1)).toHaveLength(1);
   });
   test('garbage is counted and not answered', async () => {
     const { network, tftp } = lab();

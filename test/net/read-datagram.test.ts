@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { readDatagram } from '#src/net/udp-listener.ts';
+import { readDatagram } from '#src/net/read-datagram.ts';
 
 /** IP 10.0.0.1:67 -> 10.0.0.15:68, "hello", then a byte of Ethernet padding. */
 const packet = Buffer.from('45000021000040004011000 00a0000010a00000f00430044000d000068656c6c6f00'.replaceAll(' ', ''), 'hex');
