@@ -8,10 +8,10 @@ import { classifyClient } from '#src/policy/classify-client.ts';
 import { startChild } from '#src/process/supervise.ts';
 import { decodeDhcp, encodeDhcp } from '#src/protocol/dhcp/message.ts';
 import { missingFirmware, PcMachine, type PcModelName, pcModelTitle } from '#src/sim/pc-machines.ts';
+import { dhcpRequests } from '../test/support/dhcp-requests.ts';
 import { hideIpxe, startRouter } from '../test/support/foreign.ts';
 import { useRealImages } from '../test/support/guests.ts';
 import { cardless, serverLog, startLab, subnet, type TestLab, until } from '../test/support/lab-server.ts';
-import { dhcpRequests } from '../test/support/pcap.ts';
 import { slots } from '../test/support/slots.ts';
 
 interface ClientCase {

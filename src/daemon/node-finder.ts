@@ -7,6 +7,9 @@ import { pi3Oui } from '../policy/client-tables.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
 
+/** More NICs than any board has, with room for one or two that were replaced. */
+const maxMacs = 8;
+
 export interface NodeFinderOptions {
   readonly nodes: NodeStore;
   readonly leases: LeaseStore;
@@ -22,14 +25,21 @@ export class NodeFinder {
     this.#options = options;
   }
 
-  /** By serial, else by MAC. A MAC that comes with a known serial is learnt. */
+  /**
+   * By serial, else by MAC. A MAC that comes with a known serial is learnt, but not without end: who makes up MACs for one
+   * serial would take the whole pool.
+   */
   find(client: Pick<Client, 'mac' | 'serial' | 'class'>): Node | undefined {
     const { nodes } = this.#options;
     const found = client.serial === undefined ? undefined : nodes.bySerial(client.serial);
     const node = found ?? nodes.byMac(client.mac) ?? (client.class === 'pi3-rom' ? this.#bySerialTail(client.mac) : undefined);
-    if (node && !node.macs.includes(client.mac)) {
-      nodes.learnMac(node.name, client.mac);
+    if (!node || node.macs.includes(client.mac)) {
+      return node;
     }
+    if (node.macs.length >= maxMacs) {
+      return undefined;
+    }
+    nodes.learnMac(node.name, client.mac);
     return node;
   }
 

@@ -38,7 +38,7 @@ function expandItem(text: string, item: string): string[] {
   const numbers = /^(\d+)-(\d+)$/.exec(item);
   if (numbers) {
     const [, from = '', to = ''] = numbers;
-    const width = from.startsWith('0') ? from.length : 0;
+    const width = from.length > 1 && from.startsWith('0') ? from.length : 0;
     if (width > 0 && to.length !== from.length) {
       throw malformed(text, `"${item}" mixes widths`);
     }

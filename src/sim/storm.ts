@@ -8,6 +8,7 @@ import type { Faults } from './faults.ts';
 import type { Identity } from './identities.ts';
 import type { Model } from './models.ts';
 import { derivedSeed, seededRandom } from './random.ts';
+import { StoppableClock } from './stoppable-clock.ts';
 
 export interface StormOptions {
   readonly interfaceName: string;
@@ -31,7 +32,8 @@ export interface StormResult {
 }
 
 export async function playStorm(options: StormOptions): Promise<StormResult> {
-  const { model, clock, faults, signal } = options;
+  const { model, faults, signal } = options;
+  using clock = new StoppableClock(options.clock);
   const failed = Promise.withResolvers<never>();
   const onAbort = (): void => failed.reject(new UserError('cancelled', 'The simulated boards were switched off'));
   signal.addEventListener('abort', onAbort, { once: true });

@@ -32,6 +32,16 @@ describe('which node is it', () => {
     expect(finder.find({ class: 'pi3-bootcode', mac: stranger, serial: parseSerial('b66c4c17') })?.name).toBe('red6');
     expect(node('red6').macs).toEqual([stranger]);
   });
+  test('a serial with ever new MACs is soon nobody', () => {
+    const { finder, node } = start();
+    const serial = parseSerial('b66c4c17');
+    const found = Array.from({ length: 20 }, (_, index) =>
+      finder.find({ class: 'pi4-eeprom', mac: parseMac(`5254000000${index + 10}`), serial }),
+    );
+    expect(found.filter((entry) => entry !== undefined)).toHaveLength(8);
+    expect(node('red6').macs).toHaveLength(8);
+    expect(finder.find({ class: 'pi4-eeprom', mac: parseMac('525400000010'), serial })?.name).toBe('red6');
+  });
   test('the ROM of a 3B, which tells no serial, by the end of its MAC', () => {
     const { finder } = start();
     expect(finder.find({ class: 'pi3-rom', mac: parseMac('b827eb6c4c17') })?.name).toBe('red6');

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
+import { SimReport } from '#src/cli/sim/sim-report.ts';
 import { parseMac } from '#src/domain/mac.ts';
 import { startChild } from '#src/process/supervise.ts';
 import { insideNamespace } from '#src/sim/lab.ts';
@@ -47,12 +48,9 @@ describe('a simulated Raspberry Pi 3B+ and the real server', () => {
 
     expect((await cardless(['--state', lab.state, 'node', 'add', 'red5', '--serial', serial, '--ip', '10.78.0.20'])).code).toBe(0);
     const booted = await simulate(lab, out);
-    expect(booted.stderr).toBe('');
-    expect(JSON.parse(booted.stdout.split('\n').at(-1) ?? '')).toMatchObject({
-      kind: 'result',
-      address: '10.78.0.20',
-      server: '10.78.0.1',
-      complaints: [],
+    expect(JSON.parse(booted.stdout)).toMatchObject({
+      ok: true,
+      boards: [{ serial, mac, address: '10.78.0.20', server: '10.78.0.1', violations: [] }],
     });
     const served = (name: string): Promise<Buffer> => readFile(join(lab.state, 'images', digest, 'boot', name));
     expect((await readFile(join(out, 'kernel'))).equals(await served('kernel8.img'))).toBe(true);
@@ -346,13 +344,10 @@ describe('proxy mode beside a home router (dnsmasq)', () => {
     );
     await until(async () => (await readFile(join(lab.state, 'router.pid'), 'utf8').catch(() => '')) !== '', 'dnsmasq');
     const booted = await simulate(lab, join(lab.state, 'fetched'));
-    expect(booted.stderr).toBe('');
-    const result = z
-      .object({ address: z.string(), server: z.string(), complaints: z.array(z.string()) })
-      .parse(JSON.parse(booted.stdout.split('\n').at(-1) ?? ''));
-    expect(result.address).toMatch(/^10\.78\.0\.1[0-4]\d$|^10\.78\.0\.150$/);
-    expect(result.server).toBe('10.78.0.1');
-    expect(result.complaints).toEqual([]);
+    const [result] = SimReport.parse(JSON.parse(booted.stdout)).boards;
+    expect(result?.address).toMatch(/^10\.78\.0\.1[0-4]\d$|^10\.78\.0\.150$/);
+    expect(result?.server).toBe('10.78.0.1');
+    expect(result?.violations).toEqual([]);
     const phone = await lab.lab.addBoard(parseMac('52:54:00:77:77:77'));
     const leased = await ran(
       ...insideNamespace(phone, 'udhcpc', ['-i', 'eth0', '-n', '-q', '-f', '-s', '/bin/true', '-t', '3', '-T', '2']),

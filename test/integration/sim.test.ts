@@ -1,9 +1,13 @@
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { SimReport } from '#src/cli/sim/sim-report.ts';
-import { cardless } from '../support/lab-server.ts';
+import { parseMac } from '#src/domain/mac.ts';
+import { insideNamespace } from '#src/sim/lab.ts';
+import { capture } from '../support/captures.ts';
+import { cardless, ran, startLab } from '../support/lab-server.ts';
+import { clientFrame, pcap } from '../support/pcap.ts';
 
 let state = '';
 beforeAll(async () => {
@@ -40,5 +44,22 @@ describe('cardless sim in a lab of its own', () => {
     expect(result.code).toBe(1);
     const report = SimReport.parse(JSON.parse(result.stdout));
     expect(report.boards[0]?.failure).toMatch(/bootcode\.bin/);
+  });
+});
+
+describe('cardless sim --replay', () => {
+  test('sends what clients sent in a capture and tells what comes back', async () => {
+    await using lab = await startLab('replay');
+    await cardless(['--state', lab.state, 'node', 'add', 'red5', '--mac', 'b8:27:eb:6c:4c:16']);
+    const file = join(lab.state, 'boot.pcap');
+    const discover = capture('pi3-bootcode-discover');
+    await writeFile(file, pcap([{ atMs: 0, bytes: clientFrame(68, 67, discover) }]));
+    const namespace = await lab.lab.addBoard(parseMac('02:00:00:00:00:01'));
+    const played = await ran(
+      ...insideNamespace(namespace, process.execPath, ['src/main.ts', 'sim', '--interface', 'eth0', '--replay', file]),
+    );
+    expect(played.stderr).toBe('');
+    expect(played.stdout).toMatch(/^> 0\.0\.0\.0:68 > 255\.255\.255\.255:67 DHCP DISCOVER/);
+    expect(played.stdout).toMatch(/< 10\.78\.0\.1:67 > \S+:68 DHCP OFFER for b8:27:eb:6c:4c:16/);
   });
 });

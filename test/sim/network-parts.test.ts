@@ -5,8 +5,22 @@ import { DelayLine, fates, noFaults, TokenBucket } from '#src/sim/faults.ts';
 import { checksum, readArp, readIp, writeArpFrame, writeUdpFrame } from '#src/sim/frames.ts';
 import { boardIdentities } from '#src/sim/identities.ts';
 import { findModel, modelNames } from '#src/sim/models.ts';
+import { StoppableClock } from '#src/sim/stoppable-clock.ts';
 import { TcpClient } from '#src/sim/tcp-client.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+
+test('a clock that is stopped fires nothing any more', async () => {
+  const inner = new FakeClock();
+  const clock = new StoppableClock(inner);
+  const fired: string[] = [];
+  clock.after(1, () => fired.push('before'));
+  await inner.run(() => fired.length > 0);
+  clock.after(5, () => fired.push('after'));
+  clock[Symbol.dispose]();
+  clock.after(1, () => fired.push('later'));
+  expect(inner.pending).toBe(0);
+  expect(fired).toEqual(['before']);
+});
 
 describe('frames', () => {
   const room = Buffer.alloc(2048);

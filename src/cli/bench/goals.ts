@@ -32,7 +32,8 @@ export function goalsOf(measured: Measured): Goal[] {
 function tftpGoal(row: TftpRow): Goal {
   const name = `TFTP ${row.clients} clients, blksize ${row.blksize}`;
   if (row.windowsize > 1) {
-    return atLeast(`${name}, windowsize ${row.windowsize}, by the better peer's lock-step`, 3, row.ratioToBest);
+    const goal = atLeast(`${name}, windowsize ${row.windowsize}, by the better peer's lock-step`, 3, row.ratioToBest);
+    return row.windowsizeGranted > 1 ? goal : { ...goal, got: 'no window granted', met: false };
   }
   return atLeast(`${name}, by the better peer`, row.clients >= manyClients ? 1.3 : 1, row.ratioToBest);
 }

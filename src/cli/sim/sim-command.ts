@@ -7,7 +7,7 @@ import type { SimEvent } from '../../sim/board.ts';
 import type { BoardResult } from '../../sim/boot.ts';
 import { bootFileNames } from '../../sim/boot-files.ts';
 import type { Identity } from '../../sim/identities.ts';
-import { modelNames, models } from '../../sim/models.ts';
+import { models } from '../../sim/models.ts';
 import { playStorm } from '../../sim/storm.ts';
 import { withServer } from '../admin-client.ts';
 import { type Context, requireRoot } from '../context.ts';
@@ -43,7 +43,7 @@ export function addSimCommand(program: Command, contextOf: () => Context): void 
   program
     .command('sim')
     .description('hold the conversation of boards that boot, without the boards, and judge what the server says')
-    .addOption(new Option('--model <model>', 'which board').choices(modelNames).default('pi3b+'))
+    .option('--model <model>', 'which board, see below', 'pi3b+')
     .option('--count <number>', 'how many of them, all switched on at once', '1')
     .option('--interface <name>', 'play on this interface, against the server that is there')
     .option('--lab', 'make a network with a server of its own (default without --interface)')
@@ -126,7 +126,7 @@ async function playHere(context: Context, flags: SimFlags, plan: SimPlan, interf
     }
     return simReport({
       model: model.name,
-      boards: storm.boards.map(({ boot, ...board }) => board),
+      boards: storm.boards.map(({ boot, ...board }) => ({ ...board, ...(boot ? { address: boot.address, server: boot.server } : {}) })),
       seconds: (Date.now() - startedAt) / 1000,
       makespanSeconds: storm.makespanSeconds,
       cpuSeconds: cpuMicroseconds() / 1e6,

@@ -114,6 +114,7 @@ async function startRouter(lab: Lab): Promise<Child> {
     '--interface=eth0',
     '--bind-interfaces',
     '--leasefile-ro',
+    '--pid-file=',
     '--no-ping',
   ];
   return enter('dnsmasq', [...args, `--dhcp-range=${routerPool},1h`, '--dhcp-lease-max=4000']);

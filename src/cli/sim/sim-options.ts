@@ -20,7 +20,6 @@ export interface SimFlags {
   readonly mac?: string;
   readonly register?: boolean;
   readonly out?: string;
-  readonly qemu?: boolean;
   readonly replay?: string;
   readonly loss: string;
   readonly dup: string;

@@ -5,6 +5,9 @@ import { bytes, progressLine, table } from '../format.ts';
 const BoardReport = z.object({
   serial: z.string(),
   mac: z.string(),
+  /** Its own, and that of the boot server; absent before it had them. */
+  address: z.string().exactOptional(),
+  server: z.string().exactOptional(),
   booted: z.boolean(),
   seconds: z.number(),
   bytes: z.number(),

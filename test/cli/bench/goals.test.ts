@@ -62,6 +62,7 @@ describe('goals', () => {
     expect(met({ tftp: [tftp(1, 1, 1), tftp(8, 1, 0.99)] })).toEqual([true, false]);
     expect(met({ tftp: [tftp(64, 1, 1.3), tftp(200, 1, 1.29)] })).toEqual([true, false]);
     expect(met({ tftp: [tftp(1, 16, 3), tftp(8, 16, 2.9)] })).toEqual([true, false]);
+    expect(met({ tftp: [{ ...tftp(1, 16, 4), windowsizeGranted: 1 }] })).toEqual([false]);
     expect(met({ tftp: [tftp(1, 1, null)] })).toEqual([false]);
   });
 

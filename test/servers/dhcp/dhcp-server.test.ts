@@ -1,9 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { type Ipv4, limitedBroadcast, parseIpv4 } from '#src/domain/ipv4.ts';
-import { decodeDhcp, encodeDhcp, optionOf } from '#src/protocol/dhcp/message.ts';
+import { decodeDhcp, optionOf } from '#src/protocol/dhcp/message.ts';
 import { capture, captureNames } from '../../support/captures.ts';
-import { read, withOptions } from '../../support/dhcp-messages.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { MemoryNetwork } from '../../support/memory-network.ts';
 import { anyAddress, boardAddress, serverAddress, startDhcp } from '../../support/servers.ts';
@@ -108,11 +107,11 @@ describe('port 4011', () => {
     const network = new MemoryNetwork(new FakeClock());
     startDhcp(network, 'proxy');
     const heard: { port: number; file: string }[] = [];
-    const client = network.open(parseIpv4('10.77.0.50'), 68, (data, peer) =>
+    // EDK2 asks from port 4011 and listens there.
+    const client = network.open(parseIpv4('10.91.0.134'), 4011, (data, peer) =>
       heard.push({ port: peer.port, file: decodeDhcp(data).file.toString('latin1').replaceAll('\0', '') }),
     );
-    const request = withOptions(read('uefi-x64-discover'), { 53: Buffer.from([3]) }, { ciaddr: parseIpv4('10.77.0.50') });
-    client.send(encodeDhcp(request), { address: serverAddress, port: 4011 });
+    client.send(capture('uefi-x64-request-4011'), { address: serverAddress, port: 4011 });
     await network.clock.run(() => false, 1000);
     expect(heard).toMatchObject([{ port: 4011, file: expect.stringMatching(/./) }]);
   });
