@@ -122,9 +122,23 @@ export async function ensureTools(purpose: Purpose, context: Context): Promise<v
   if (foreignPurposes.includes(purpose)) {
     await enableForeignPrograms(context);
   }
-  if (purpose === 'demo' || purpose === 'test') {
-    // Their servers run where there is no network to download from.
+  if (purpose === 'test') {
     await ensureBootPrograms({ cache: context.places.cache, signal: context.signal, note: context.note });
+  }
+}
+
+/**
+ * Before a lab is made, where there is no network to download from. Raspberry Pis boot without them, and so does whatever
+ * the installed iPXE is for: no reason to serve nobody.
+ */
+export async function downloadBootPrograms(context: Context): Promise<void> {
+  try {
+    await ensureBootPrograms({ cache: context.places.cache, signal: context.signal, note: context.note });
+  } catch (error) {
+    if (!(error instanceof UserError) || error.code === 'cancelled') {
+      throw error;
+    }
+    context.note(`no boot programs for arm64 PCs and Secure Boot; the next start tries again: ${error.message}`);
   }
 }
 

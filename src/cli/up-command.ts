@@ -5,12 +5,11 @@ import type { Settings } from '../config/schema.ts';
 import { runDaemon } from '../daemon/daemon.ts';
 import { UserError } from '../domain/errors.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
-import { ensureBootPrograms } from '../images/boot-programs.ts';
 import { createLogger } from '../log/logger.ts';
 import { listInterfaces } from '../net/interfaces.ts';
 import { sdNotify } from '../net/sd-notify.ts';
 import type { Context } from './context.ts';
-import { ensureTools } from './setup.ts';
+import { downloadBootPrograms, ensureTools } from './setup.ts';
 
 interface UpOptions {
   readonly interface?: string;
@@ -58,18 +57,6 @@ export function addUpCommand(program: Command, contextOf: () => Context): void {
       const notifySocket = context.env['NOTIFY_SOCKET'];
       await runDaemon({ places: context.places, settings, log }, context.signal, () => sdNotify('READY=1', notifySocket));
     });
-}
-
-/** Raspberry Pis boot without them, and so does whatever the installed iPXE is for: no reason to serve nobody. */
-async function downloadBootPrograms(context: Context): Promise<void> {
-  try {
-    await ensureBootPrograms({ cache: context.places.cache, signal: context.signal, note: context.note });
-  } catch (error) {
-    if (!(error instanceof UserError) || error.code === 'cancelled') {
-      throw error;
-    }
-    context.note(`no boot programs for arm64 PCs and Secure Boot; the next start tries again: ${error.message}`);
-  }
 }
 
 /** The settings file, with what the flags say in place of its own. */

@@ -8,7 +8,7 @@ import { access, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeF
 import { join } from 'node:path';
 import { z } from 'zod';
 import { projectRoot } from '../config/places.ts';
-import { systemCode } from '../domain/errors.ts';
+import { messageOf, systemCode, UserError } from '../domain/errors.ts';
 import { run } from '../process/run.ts';
 import { debianSources } from './apt-sources.ts';
 
@@ -58,8 +58,7 @@ export async function ensureBootPrograms(options: BootProgramsOptions): Promise<
   }
   const names = [...new Set(programs.packages.map((entry) => entry.name))];
   options.note(`downloading ${names.join(', ')} of Debian ${programs.suite} (boot programs for PCs; this is done once)`);
-  await mkdir(parent, { recursive: true });
-  const work = await mkdtemp(join(parent, 'download-'));
+  const work = await workFolder(parent);
   try {
     const apt = await privateApt(programs.suite, work, options.signal);
     const result = join(work, 'result');
@@ -75,6 +74,15 @@ export async function ensureBootPrograms(options: BootProgramsOptions): Promise<
     });
   } finally {
     await rm(work, { recursive: true, force: true });
+  }
+}
+
+async function workFolder(parent: string): Promise<string> {
+  try {
+    await mkdir(parent, { recursive: true });
+    return await mkdtemp(join(parent, 'download-'));
+  } catch (cause) {
+    throw new UserError('not-permitted', `${parent} cannot be written to: ${messageOf(cause)}`, { cause });
   }
 }
 

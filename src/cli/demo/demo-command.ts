@@ -15,7 +15,7 @@ import { type Context, requireRoot } from '../context.ts';
 import { demoImage, ensureImages } from '../ensure-images.ts';
 import type { ImageView } from '../image-commands.ts';
 import { timeline } from '../node-commands.ts';
-import { ensureTools } from '../setup.ts';
+import { downloadBootPrograms, ensureTools } from '../setup.ts';
 import { DemoServer } from './demo-server.ts';
 import { LiveTable } from './live-table.ts';
 import { type ProofContext, proveEphemeral, proveIdentity, provePersistent, proveReimage } from './proofs.ts';
@@ -58,6 +58,7 @@ export function addDemoCommand(program: Command, contextOf: () => Context): void
       const context = contextOf();
       requireRoot('The demo');
       await ensureTools('demo', context);
+      await downloadBootPrograms(context);
       const images = await ensureImages(
         context,
         boards.map((board) => board.arch),

@@ -13,7 +13,7 @@ import type { Context } from '../context.ts';
 import { DemoServer } from '../demo/demo-server.ts';
 import { demoImage, ensureImages } from '../ensure-images.ts';
 import { bytes } from '../format.ts';
-import { ensureTools } from '../setup.ts';
+import { downloadBootPrograms, ensureTools } from '../setup.ts';
 import { parseBytes, type SimFlags, type SimPlan } from './sim-options.ts';
 import { SimReport } from './sim-report.ts';
 import { publishSyntheticImage, syntheticImage } from './synthetic-image.ts';
@@ -29,6 +29,8 @@ const graceMs = 5000;
 
 export async function playInLab(context: Context, flags: SimFlags, plan: SimPlan): Promise<SimReport> {
   await ensureTools(flags.mode === 'proxy' ? 'test' : 'serve', context);
+  await downloadBootPrograms(context);
+  const env = { ...context.env, CARDLESS_CACHE: context.places.cache };
   const state = join(context.places.state, 'sim');
   await rm(state, { recursive: true, force: true });
   await mkdir(state, { recursive: true });
@@ -39,7 +41,7 @@ export async function playInLab(context: Context, flags: SimFlags, plan: SimPlan
     stack.use(await startRouter(lab));
   }
   const serve = flags.mode === 'proxy' ? ['--mode', 'proxy'] : ['--mode', 'full', '--subnet', subnet];
-  const server = stack.use(new DemoServer({ lab, state, env: context.env, flags: [...serve, '--log-level', 'info'] }));
+  const server = stack.use(new DemoServer({ lab, state, env, flags: [...serve, '--log-level', 'info'] }));
   await server.start();
   await registerBoards(context, server.client, plan, image.name);
   const namespace = await lab.addBoard(parseMac(portMac));
