@@ -70,7 +70,8 @@ export class Lab implements AsyncDisposable {
     await run('ip', ['netns', 'add', namespace]);
     this.#boards.add(namespace);
     await this.#ip('link', 'add', port, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', namespace);
-    await this.#ip('link', 'set', port, 'master', labBridge, 'up');
+    // Simulated boards see frames, which on a real wire are never larger than the link's MTU.
+    await this.#ip('link', 'set', port, 'master', labBridge, 'gso_max_segs', '1', 'up');
     await run('ip', ['-n', namespace, 'link', 'set', 'eth0', 'address', mac]);
     await run('ip', ['-n', namespace, 'link', 'set', 'lo', 'up']);
     await run('ip', ['-n', namespace, 'link', 'set', 'eth0', 'up']);

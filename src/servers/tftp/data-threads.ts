@@ -7,6 +7,7 @@ import { addressOf, enlargeBuffers, WakeUp } from '../../net/datagram-batch.ts';
 import type { DataPath, DataRequest, OpenTransfer } from './data-path.ts';
 import type { Command, Ended } from './worker-messages.ts';
 
+/** With fewer ACKs to each batch, more threads cost more than they bring; a core is left for the network's own work. */
 const maxThreads = 4;
 const portsPerThread = 4;
 
@@ -32,7 +33,7 @@ export class DataThreads implements AsyncDisposable {
   #nextId = 0;
   #nextGroup = 0;
 
-  constructor(count: number = Math.min(availableParallelism(), maxThreads)) {
+  constructor(count: number = Math.max(1, Math.min(availableParallelism() - 1, maxThreads))) {
     this.#threads = Array.from({ length: count }, () => this.#startThread());
   }
 
