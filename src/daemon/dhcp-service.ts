@@ -92,6 +92,7 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
         address: anyAddress,
         port,
         receiveBufferBytes,
+        isBusy: true,
         onMessage: (data, peer) => server.receive(data, peer, endpoint.send, port),
         onError: (error) => log.warn({ reason: error.message, port }, 'dhcp socket'),
       }),

@@ -24,19 +24,13 @@ const SOL_SOCKET = 1;
 const SO_SNDBUFFORCE = 32;
 const SO_RCVBUFFORCE = 33;
 
-const slots = 128;
+export const slots = 128;
 const sockaddrBytes = 16;
 const iovecBytes = 16;
-/** Datagrams of a window that go to the kernel as one message: 44 x 1472 bytes are just below the 65,507 of UDP. */
-const maxSegments = 44;
 const SOL_UDP = 17;
 const UDP_SEGMENT = 103;
 const controlBytes = 24;
 const mmsghdrBytes = 64;
-/** A client sends ACK and ERROR only; what is longer is cut. */
-const receiveBytes = 256;
-const headBytes = 512;
-const outVectors = 2 * maxSegments;
 /** How long a full send queue is waited for before a datagram counts as lost, as it would be on a full link. */
 const sendWaitMs = 20;
 /** Room for a window of every client of a full classroom. */
@@ -95,6 +89,15 @@ export interface BlockRun {
   readonly lastBytes: number;
 }
 
+export interface BatchSizes {
+  /** Room for a datagram that is received; what is longer is cut. */
+  readonly receiveBytes: number;
+  /** Room for a datagram that is sent by `queueBytes`. */
+  readonly sendBytes: number;
+  /** Datagrams of a run that go to the kernel as one message; all of it must be below the 65,507 bytes of UDP. */
+  readonly segments: number;
+}
+
 /** One direction: headers, addresses and places of `slots` datagrams. */
 class Messages {
   readonly headers = Buffer.alloc(slots * mmsghdrBytes);
@@ -129,14 +132,23 @@ class Messages {
 }
 
 export class DatagramBatch {
-  readonly #in = new Messages(receiveBytes, 1);
-  readonly #out = new Messages(headBytes, outVectors);
+  readonly #sizes: BatchSizes;
+  readonly #outVectors: number;
+  readonly #in: Messages;
+  readonly #out: Messages;
   readonly #control = Buffer.alloc(slots * controlBytes);
   readonly #controlAddress = addressOf(this.#control);
   #canSegment = true;
   readonly #drain = Buffer.alloc(8);
   #queued = 0;
   #pollSet = Buffer.alloc(0);
+
+  constructor(sizes: BatchSizes) {
+    this.#sizes = sizes;
+    this.#outVectors = 2 * sizes.segments;
+    this.#in = new Messages(sizes.receiveBytes, 1);
+    this.#out = new Messages(sizes.sendBytes, this.#outVectors);
+  }
 
   /** Descriptors to wait for; the first is a WakeUp's. */
   watch(fds: readonly number[]): void {
@@ -160,7 +172,7 @@ export class DatagramBatch {
     read(wakeFd, this.#drain, this.#drain.length);
   }
 
-  /** @returns how many datagrams were received, at most 128 */
+  /** @returns how many datagrams were received, at most `slots` */
   receive(fd: number): number {
     return Math.max(0, recvmmsg(fd, this.#in.headers, slots, MSG_DONTWAIT, null));
   }
@@ -171,7 +183,7 @@ export class DatagramBatch {
 
   /** Where the datagram begins in `received`. */
   offset(slot: number): number {
-    return slot * receiveBytes;
+    return slot * this.#sizes.receiveBytes;
   }
 
   length(slot: number): number {
@@ -189,7 +201,7 @@ export class DatagramBatch {
 
   /** How many blocks of a window may be queued as one message; 1 where the kernel or the link cannot cut them up. */
   get maxBlocks(): number {
-    return this.#canSegment ? maxSegments : 1;
+    return this.#canSegment ? this.#sizes.segments : 1;
   }
 
   /**
@@ -200,10 +212,10 @@ export class DatagramBatch {
     const { opcode, first, count, memory, blockBytes, lastBytes } = blocks;
     const slot = this.#nextSlot(fd, address, port);
     const { head, vectorWords } = this.#out;
-    const vectors = slot * outVectors * 4;
+    const vectors = slot * this.#outVectors * 4;
     let from = memory;
     for (let index = 0; index < count; index += 1) {
-      const headAt = slot * headBytes + index * 4;
+      const headAt = slot * this.#sizes.sendBytes + index * 4;
       head.writeUInt16BE(opcode, headAt);
       head.writeUInt16BE((first + index) & 0xffff, headAt + 2);
       const vector = vectors + index * 8;
@@ -216,10 +228,11 @@ export class DatagramBatch {
     this.#shape(slot, count * 2, count > 1 ? blockBytes + 4 : 0);
   }
 
-  /** Queues a datagram of at most 512 bytes. */
+  /** Queues a datagram of at most `sendBytes`. */
   queueBytes(fd: number, { address, port }: Destination, bytes: Buffer): void {
     const slot = this.#nextSlot(fd, address, port);
-    this.#out.vectorWords[slot * outVectors * 4 + 2] = bytes.copy(this.#out.head, slot * headBytes, 0, headBytes);
+    const { sendBytes } = this.#sizes;
+    this.#out.vectorWords[slot * this.#outVectors * 4 + 2] = bytes.copy(this.#out.head, slot * sendBytes, 0, sendBytes);
     this.#shape(slot, 1, 0);
   }
 
@@ -238,7 +251,9 @@ export class DatagramBatch {
     writePointer(this.#out.headers, slot * mmsghdrBytes + 32, this.#controlAddress + at);
   }
 
-  flush(fd: number): void {
+  /** Sends what is queued. @returns errno of the last datagram that could not be sent; 0 when all were */
+  flush(fd: number): number {
+    let lost = 0;
     let from = 0;
     let hasWaited = false;
     while (from < this.#queued) {
@@ -252,11 +267,13 @@ export class DatagramBatch {
       } else {
         // Nobody there, or no route: as lost as on the wire, and the others must not wait for it. Or a link that cannot
         // cut up messages: what is lost is repeated, block by block.
-        this.#canSegment &&= !segmentErrors.has(koffi.errno());
+        lost = koffi.errno();
+        this.#canSegment &&= !segmentErrors.has(lost);
         from += 1;
       }
     }
     this.#queued = 0;
+    return lost;
   }
 
   #waitWritable(fd: number): void {

@@ -13,6 +13,8 @@ export interface StormCell {
   readonly mode: 'full' | 'proxy';
   readonly bandwidth: string;
   readonly bootBytes: string;
+  /** TFTP_FILE_TIMEOUT of the boards; by default the firmware's own. */
+  readonly fileTimeout?: string;
   /** What differs from the goal's own numbers, and why. */
   readonly note?: string;
   readonly plannedSeconds: number;
@@ -43,10 +45,22 @@ export async function measureStorm({ cells, state, progress, signal }: StormOpti
 }
 
 async function measureCell(cell: StormCell, state: string, signal: AbortSignal): Promise<StormRow> {
-  const { plannedSeconds: _planned, ...facts } = cell;
+  const { plannedSeconds: _planned, fileTimeout: _fileTimeout, ...facts } = cell;
   const startedAt = Date.now();
   const seconds = (): number => Math.round((Date.now() - startedAt) / 100) / 10;
-  const words = ['--lab', '--model', cell.model, '--count', `${cell.count}`, '--mode', cell.mode, '--bandwidth', cell.bandwidth];
+  const patience = cell.fileTimeout === undefined ? [] : ['--file-timeout', cell.fileTimeout];
+  const words = [
+    ...patience,
+    '--lab',
+    '--model',
+    cell.model,
+    '--count',
+    `${cell.count}`,
+    '--mode',
+    cell.mode,
+    '--bandwidth',
+    cell.bandwidth,
+  ];
   const args = [join(projectRoot, 'src/main.ts'), '--state', state, 'sim', ...words, '--boot-bytes', cell.bootBytes, '--json'];
   const said: string[] = [];
   try {

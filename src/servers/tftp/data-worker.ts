@@ -21,8 +21,10 @@ import {
 import { decodeTftp, encodeTftp, Opcode, TftpErrorCode } from '../../protocol/tftp/packet.ts';
 import type { Command, Ended } from './worker-messages.ts';
 
-const tickMs = 10;
+const tickMs = 5;
 const endedKept = 256;
+/** A client sends ACK and ERROR only. 44 blocks of 1472 bytes with their heads are the largest message. */
+const batchSizes = { receiveBytes: 256, sendBytes: 512, segments: 44 };
 const unknownTransfer = encodeTftp({ kind: 'error', code: TftpErrorCode.UnknownTransferId, message: 'Unknown transfer ID' });
 const illegal = encodeTftp({ kind: 'error', code: TftpErrorCode.IllegalOperation, message: 'Illegal TFTP operation' });
 
@@ -48,7 +50,7 @@ interface Entry {
 class DataThread {
   readonly #port: MessagePort;
   readonly #wakeFd: number;
-  readonly #batch = new DatagramBatch();
+  readonly #batch = new DatagramBatch(batchSizes);
   readonly #entries = new Map<number, Entry>();
   #lines: Line[] = [];
   #nextLine = 0;
