@@ -31,6 +31,11 @@ export interface MachineOptions {
   readonly onLine: (line: string) => void;
 }
 
+export interface Pi3MachineOptions extends MachineOptions {
+  /** Of the simulator, which plays the firmware. */
+  readonly model?: string;
+}
+
 /**
  * A PC with SeaBIOS, QEMU's own iPXE ROM on a virtio network card, and nothing else to boot from. A reboot of the
  * guest is a real one: BIOS, ROM, DHCP.
@@ -72,12 +77,12 @@ export class VirtualPc implements Machine {
  * with the bytes it fetched, as start.elf would start them. At a reboot it all begins again.
  */
 export class VirtualPi3 implements Machine {
-  readonly #options: MachineOptions;
+  readonly #options: Pi3MachineOptions;
   #child: Child | undefined;
   #isOn = false;
   #life: Promise<void> | undefined;
 
-  constructor(options: MachineOptions) {
+  constructor(options: Pi3MachineOptions) {
     this.#options = options;
   }
 
@@ -116,10 +121,23 @@ export class VirtualPi3 implements Machine {
   }
 
   async #runFirmware(): Promise<ChildOutcome> {
-    const { lab, mac, serial, directory, onLine } = this.#options;
+    const { lab, mac, serial, directory, onLine, model = 'pi3b+' } = this.#options;
     const namespace = await lab.addBoard(mac);
     try {
-      const sim = [join(projectRoot, 'src/main.ts'), 'sim', '--interface', 'eth0', '--serial', serial, '--mac', mac, '--out', directory];
+      const sim = [
+        join(projectRoot, 'src/main.ts'),
+        'sim',
+        '--interface',
+        'eth0',
+        '--model',
+        model,
+        '--serial',
+        serial,
+        '--mac',
+        mac,
+        '--out',
+        directory,
+      ];
       const [file, args] = insideNamespace(namespace, process.execPath, sim);
       return await this.#run(file, args, onLine);
     } finally {

@@ -35,6 +35,7 @@ is the rate of the line from the servers to all boards together.
 Examples:
   sudo ./cardless sim --model pi3b --count 48 --json
   sudo ./cardless sim --model pi4 --count 200 --boot-bytes 40M --bandwidth 1gbit --file-timeout 120s
+  sudo ./cardless sim --model pi3b+ --qemu
   sudo ./cardless sim --model pi5 --loss 1% --latency 2ms --seed 7
   sudo ./cardless sim --interface eth0 --model pi4 --count 20 --register --image debian-13
   sudo ip netns exec lab ./cardless sim --interface veth0 --serial 91cdf03d --out /tmp/boot`;
@@ -62,6 +63,7 @@ export function addSimCommand(program: Command, contextOf: () => Context): void 
     .option('--bandwidth <rate>', 'for example 1gbit or 100mbit (default: no limit)')
     .option('--seed <number>', 'decides serials, MACs and faults', '1')
     .option('--file-timeout <time>', "TFTP_FILE_TIMEOUT in the boards' EEPROM (default: 30s)")
+    .option('--qemu', 'in the lab, one board: go on into a guest with the fetched bytes, until it is ready')
     .option('--replay <file>', 'send what the clients in a pcap file sent, and print what comes back')
     .addOption(new Option('--expected-bytes <number>').hideHelp())
     .addHelpText('after', help)
@@ -77,6 +79,9 @@ export function addSimCommand(program: Command, contextOf: () => Context): void 
       const report = inLab
         ? await playInLab(context, { ...flags, ...(flags.out === undefined ? {} : { out: resolve(flags.out) }) }, plan)
         : await playHere(context, flags, plan, flags.interface ?? '');
+      if (!report) {
+        return;
+      }
       context.print(context.json ? JSON.stringify(report) : reportText(report));
       if (!report.ok) {
         throw new UserError('failed', failureText(report));

@@ -15,6 +15,7 @@ import { demoImage, ensureImages } from '../ensure-images.ts';
 import { bytes } from '../format.ts';
 import { downloadBootPrograms, ensureTools } from '../setup.ts';
 import { parseBytes, type SimFlags, type SimPlan } from './sim-options.ts';
+import { assertRunsInQemu, playInQemu } from './sim-qemu.ts';
 import { SimReport } from './sim-report.ts';
 import { publishSyntheticImage, syntheticImage } from './synthetic-image.ts';
 
@@ -27,8 +28,12 @@ const routerPool = '10.79.1.0,10.79.7.255';
 const portMac = '02:00:00:00:00:01';
 const graceMs = 5000;
 
-export async function playInLab(context: Context, flags: SimFlags, plan: SimPlan): Promise<SimReport> {
-  await ensureTools(flags.mode === 'proxy' ? 'test' : 'serve', context);
+/** @returns nothing with --qemu, which prints its result itself */
+export async function playInLab(context: Context, flags: SimFlags, plan: SimPlan): Promise<SimReport | undefined> {
+  if (flags.qemu === true) {
+    assertRunsInQemu(plan);
+  }
+  await ensureTools(flags.mode === 'proxy' || flags.qemu === true ? 'test' : 'serve', context);
   await downloadBootPrograms(context);
   const env = { ...context.env, CARDLESS_CACHE: context.places.cache };
   const state = join(context.places.state, 'sim');
@@ -43,7 +48,11 @@ export async function playInLab(context: Context, flags: SimFlags, plan: SimPlan
   const serve = flags.mode === 'proxy' ? ['--mode', 'proxy'] : ['--mode', 'full', '--subnet', subnet];
   const server = stack.use(new DemoServer({ lab, state, env, flags: [...serve, '--log-level', 'info'] }));
   await server.start();
-  await registerBoards(context, server.client, plan, image.name);
+  const first = await registerBoards(context, server.client, plan, image.name);
+  if (flags.qemu === true) {
+    await playInQemu(context, plan, lab, server, first);
+    return undefined;
+  }
   const namespace = await lab.addBoard(parseMac(portMac));
   return await playBoards(context, flags, namespace, image.expectedBytes);
 }
@@ -54,12 +63,13 @@ interface LabImage {
 }
 
 async function prepareImage(context: Context, flags: SimFlags, plan: SimPlan, state: string): Promise<LabImage> {
-  if (flags.image !== undefined) {
-    if (flags.image === demoImage) {
+  const wanted = flags.image ?? (flags.qemu === true ? demoImage : undefined);
+  if (wanted !== undefined) {
+    if (wanted === demoImage) {
       await ensureImages(context, [plan.model.arch]);
     }
     await symlink(context.places.images, join(state, 'images'));
-    return { name: flags.image };
+    return { name: wanted };
   }
   const made = await publishSyntheticImage({
     images: join(state, 'images'),
@@ -85,8 +95,8 @@ function warnOfFileTimeout(context: Context, plan: SimPlan, largestFileBytes: nu
   }
 }
 
-/** Names sim001, sim002, ... */
-export async function registerBoards(context: Context, client: AdminClient, plan: SimPlan, image: string | undefined): Promise<void> {
+/** Names sim001, sim002, ... @returns the first */
+export async function registerBoards(context: Context, client: AdminClient, plan: SimPlan, image: string | undefined): Promise<string> {
   const width = Math.max(3, String(plan.boards.length).length);
   const last = String(plan.boards.length).padStart(width, '0');
   const first = '1'.padStart(width, '0');
@@ -97,6 +107,7 @@ export async function registerBoards(context: Context, client: AdminClient, plan
     ...(image === undefined ? {} : { image }),
   });
   context.note(`registered ${plan.boards.length === 1 ? `sim${first}` : `sim${first} to sim${last}`}`);
+  return `sim${first}`;
 }
 
 /** The home router: gives addresses and knows nothing of booting. */

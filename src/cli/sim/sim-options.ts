@@ -21,6 +21,7 @@ export interface SimFlags {
   readonly register?: boolean;
   readonly out?: string;
   readonly replay?: string;
+  readonly qemu?: boolean;
   readonly loss: string;
   readonly dup: string;
   readonly reorder: string;
@@ -77,6 +78,9 @@ function checkTogether(flags: SimFlags, model: Model): void {
   }
   if (flags.lab === true && flags.interface !== undefined) {
     throw new UserError('bad-input', '--lab makes a network of its own, --interface names one that is there', { hint: 'Give one of them' });
+  }
+  if (flags.qemu === true && flags.interface !== undefined) {
+    throw new UserError('bad-input', '--qemu boots a guest in the lab, --interface plays outside of it', { hint: 'Leave out --interface' });
   }
   if (flags.out !== undefined && (flags.count !== '1' || !isPiModel(model))) {
     throw new UserError('bad-input', '--out is for a single Raspberry Pi');
