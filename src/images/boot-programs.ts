@@ -93,8 +93,12 @@ async function readManifest(): Promise<{ programs: Programs; key: string }> {
 
 /** Options for apt with lists of its own: those of this machine are of another release, and of one architecture. */
 async function privateApt(suite: string, work: string, signal: AbortSignal): Promise<readonly string[]> {
-  const known = await debianSources(suite);
-  const sources = known.length > 0 ? known : [`deb [signed-by=${keyring}] http://deb.debian.org/debian ${suite} main`];
+  const sources = await debianSources(suite);
+  if (sources.length === 0) {
+    throw new UserError('not-found', "This machine's apt has no source of Debian packages", {
+      hint: `Add a Debian mirror of ${suite} to /etc/apt/sources.list.d, signed by ${keyring}`,
+    });
+  }
   await writeFile(join(work, 'sources.list'), `${sources.join('\n')}\n`);
   await Promise.all(['state/lists/partial', 'apt-cache/archives/partial'].map((path) => mkdir(join(work, path), { recursive: true })));
   const settings = {
