@@ -4,7 +4,6 @@
  */
 import { closeSync } from 'node:fs';
 import { type MessagePort, receiveMessageOnPort, workerData } from 'node:worker_threads';
-import { DecodeError } from '../../domain/errors.ts';
 import { DatagramBatch } from '../../net/datagram-batch.ts';
 import {
   acknowledge,
@@ -18,7 +17,8 @@ import {
   type Transfer,
   type TransferOutcome,
 } from '../../policy/tftp-transfer.ts';
-import { decodeTftp, encodeTftp, Opcode, TftpErrorCode } from '../../protocol/tftp/packet.ts';
+import { encodeTftp, Opcode, TftpErrorCode } from '../../protocol/tftp/packet.ts';
+import { readPacket } from './read-packet.ts';
 import type { Command, Ended } from './worker-messages.ts';
 
 const tickMs = 5;
@@ -203,18 +203,12 @@ class DataThread {
 
   /** An ERROR, or what no reader sends. */
   #other(entry: Entry, data: Buffer): void {
-    try {
-      const packet = decodeTftp(data);
-      if (packet.kind === 'error') {
-        this.#end(entry, stoppedBy(entry.transfer, packet.code, packet.message));
-        return;
-      }
+    const packet = readPacket(data, () => {});
+    if (packet?.kind === 'error') {
+      this.#end(entry, stoppedBy(entry.transfer, packet.code, packet.message));
+    } else if (packet) {
       this.#batch.queueBytes(entry.line.fd, entry, illegal);
       this.#end(entry, stoppedBy(entry.transfer, TftpErrorCode.IllegalOperation, `client sent ${packet.kind}`));
-    } catch (error) {
-      if (!(error instanceof DecodeError)) {
-        throw error;
-      }
     }
   }
 

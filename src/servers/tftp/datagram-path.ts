@@ -1,6 +1,5 @@
 /** A socket of Node's for each transfer (RFC 1350 section 4: the port is the transfer's name), or all on one port. */
 import type { Clock } from '../../domain/clock.ts';
-import { DecodeError, messageOf } from '../../domain/errors.ts';
 import type { UdpEndpoint, UdpPeer } from '../../net/udp-endpoint.ts';
 import {
   acknowledge,
@@ -15,8 +14,9 @@ import {
   type TransferOutcome,
   wireBlock,
 } from '../../policy/tftp-transfer.ts';
-import { decodeTftp, encodeTftp, TftpErrorCode, type TftpPacket } from '../../protocol/tftp/packet.ts';
+import { encodeTftp, TftpErrorCode, type TftpPacket } from '../../protocol/tftp/packet.ts';
 import type { DataPath, DataRequest, OpenTransfer } from './data-path.ts';
+import { readPacket } from './read-packet.ts';
 
 export interface DatagramPathOptions {
   readonly clock: Clock;
@@ -83,7 +83,7 @@ class DatagramTransfer implements OpenTransfer {
   }
 
   #receive(data: Buffer, from: UdpPeer): void {
-    const packet = this.#decode(data);
+    const packet = readPacket(data, this.#options.onBadPacket);
     if (!packet) {
       return;
     }
@@ -147,17 +147,5 @@ class DatagramTransfer implements OpenTransfer {
   #end(outcome: TransferOutcome): void {
     this.stop();
     this.#request.onEnd(outcome);
-  }
-
-  #decode(data: Buffer): TftpPacket | undefined {
-    try {
-      return decodeTftp(data);
-    } catch (error) {
-      if (error instanceof DecodeError) {
-        this.#options.onBadPacket(messageOf(error));
-        return undefined;
-      }
-      throw error;
-    }
   }
 }

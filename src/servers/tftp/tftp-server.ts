@@ -1,12 +1,12 @@
 /** Read-only TFTP: hears requests, finds the file, hands the transfer to a data path (RFC 1350, RFC 2347). */
 import type { Clock } from '../../domain/clock.ts';
-import { DecodeError, messageOf } from '../../domain/errors.ts';
 import type { Ipv4 } from '../../domain/ipv4.ts';
 import type { UdpEndpoint, UdpPeer } from '../../net/udp-endpoint.ts';
 import { toNetascii } from '../../policy/netascii.ts';
 import type { Pace, TransferOutcome } from '../../policy/tftp-transfer.ts';
-import { decodeTftp, encodeTftp, TftpErrorCode, type TftpPacket } from '../../protocol/tftp/packet.ts';
+import { encodeTftp, TftpErrorCode, type TftpPacket } from '../../protocol/tftp/packet.ts';
 import type { DataPath, OpenTransfer } from './data-path.ts';
+import { readPacket } from './read-packet.ts';
 
 export type FileAnswer =
   /** Without a pace the careful one is kept. */
@@ -63,7 +63,7 @@ export class TftpServer {
   }
 
   receive(data: Buffer, peer: UdpPeer, send: UdpEndpoint['send']): void {
-    const packet = this.#decode(data);
+    const packet = readPacket(data, this.#options.onBadPacket);
     if (packet?.kind === 'wrq') {
       send(encodeTftp({ kind: 'error', ...refusals.write }), peer);
       return;
@@ -179,18 +179,6 @@ export class TftpServer {
     keys?.delete(key);
     if (keys?.size === 0) {
       this.#ofClient.delete(running.peer.address);
-    }
-  }
-
-  #decode(data: Buffer): TftpPacket | undefined {
-    try {
-      return decodeTftp(data);
-    } catch (error) {
-      if (error instanceof DecodeError) {
-        this.#options.onBadPacket(messageOf(error));
-        return undefined;
-      }
-      throw error;
     }
   }
 }
