@@ -10,6 +10,9 @@ import { deviceTreeDirectory } from '../policy/render-config.ts';
 
 const gunzip: (packed: Buffer) => Promise<Buffer> = promisify(zlib.gunzip);
 
+/** RFC 1952 section 2.3.1. */
+const gzipMagic = 0x1f8b;
+
 export interface BootFiles {
   /** Rendered for this boot; undefined when nobody boots. */
   readonly text: (path: string) => string | undefined;
@@ -55,6 +58,9 @@ export function plainKernel(source: FileSource, packed: string, plain: string): 
     }
     const answer = await source(packed, boot);
     if (!('found' in answer)) {
+      return answer;
+    }
+    if (answer.found.readUInt16BE(0) !== gzipMagic) {
       return answer;
     }
     if (last?.from !== answer.found) {

@@ -31,6 +31,8 @@ describe('cardless sim in a lab of its own', () => {
     ['pi4', ['--count', '5', '--bandwidth', '1gbit', '--file-timeout', '300s']],
     ['pi5', ['--mode', 'proxy', '--file-timeout', '300s']],
     ['pc-uefi', ['--mode', 'proxy']],
+    ['uefi-http', ['--mode', 'proxy']],
+    ['u-boot', []],
     ['ipxe', ['--count', '3', '--loss', '0.5%', '--reorder', '1%', '--dup', '1%', '--latency', '1ms']],
   ])('%s %j', async (model, flags) => {
     const report = await sim('--model', model, '--boot-bytes', '5M', ...flags);

@@ -76,6 +76,11 @@ function checkTogether(flags: SimFlags, model: Model): void {
   if (flags.mode !== 'full' && flags.mode !== 'proxy') {
     throw new UserError('bad-input', `"${flags.mode}" is not a mode of the lab`, { hint: 'One of: full, proxy' });
   }
+  if (flags.mode === 'proxy' && model.firmware === 'u-boot') {
+    throw new UserError('bad-input', "U-Boot knows no proxies: it takes the first offer, which is the router's", {
+      hint: 'Leave out --mode proxy',
+    });
+  }
   if (flags.lab === true && flags.interface !== undefined) {
     throw new UserError('bad-input', '--lab makes a network of its own, --interface names one that is there', { hint: 'Give one of them' });
   }
