@@ -126,11 +126,12 @@ export class AddressBook implements DhcpAddresses {
   }
 
   #isTaken(address: Ipv4, mac: Mac, node: Node): boolean {
-    const { own, leases, nodes } = this.#options;
+    const { own, scopes, leases, nodes } = this.#options;
     const isOthers = (holder: Mac | undefined): boolean => holder !== undefined && holder !== mac;
     const registered = nodes.byAddress(address);
     return (
       address === own ||
+      scopes.some(({ router, dns }) => address === router || dns.includes(address)) ||
       isOthers(leases.holderOf(address)) ||
       isOthers(this.#offeredTo.get(address)) ||
       (registered !== undefined && registered.name !== node.name) ||

@@ -10,7 +10,7 @@ import { isPiSerial, parseSerial } from '../domain/serial.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { whyNotServed } from '../policy/boot-information.ts';
-import { opensSession, stageOfFile } from '../policy/boot-progress.ts';
+import { isUnderWay, opensSession, stageOfFile } from '../policy/boot-progress.ts';
 import { architectureOf, type Client } from '../policy/classify-client.ts';
 import { RateLimit } from '../policy/rate-limit.ts';
 import {
@@ -44,6 +44,7 @@ export interface BootServiceOptions {
   readonly programs: FileSource;
   readonly httpPort: number;
   readonly tftpPrefixes: readonly string[];
+  readonly fixedAddresses: boolean;
   readonly bootRamdisk: boolean;
   readonly clock: Clock;
   readonly log: Logger;
@@ -93,12 +94,20 @@ export class BootService {
       return;
     }
     unclaimed.forget(client.mac);
-    if (client.model !== undefined && node.model !== client.model && client.class !== 'pi3-rom' && this.#mayLearnModel(node.name)) {
+    const isFirmware = !report.viaBootServer;
+    if (
+      isFirmware &&
+      client.model !== undefined &&
+      node.model !== client.model &&
+      client.class !== 'pi3-rom' &&
+      this.#mayLearnModel(node.name)
+    ) {
       nodes.update(node.name, { model: client.model });
     }
     const notServed = decision.kind === 'silence' && decision.reason === 'firmware-not-served';
     // What we have no offer for may have been told by hand where its files are.
     if (
+      isFirmware &&
       (decision.kind === 'offer' || notServed) &&
       !this.#opening.has(node.name) &&
       opensSession(sessions.of(node.name), client.class, clock.now())
@@ -151,6 +160,10 @@ export class BootService {
     return (await this.#opening.get(node)) ?? this.#options.sessions.of(node);
   }
 
+  #isInFirmware(session: BootSession): boolean {
+    return session.address === undefined && isUnderWay(session, this.#options.clock.now());
+  }
+
   // ---- TFTP ----
 
   async readTftp(filename: string, peer: Ipv4, face: Face): Promise<FileAnswer> {
@@ -175,7 +188,7 @@ export class BootService {
     if (!node) {
       return { kind: 'missing', expected: true };
     }
-    if (owner === undefined || !this.#options.finder.mayBe(node, owner)) {
+    if (owner === undefined || !this.#options.finder.mayBe(node, owner, this.#options.fixedAddresses)) {
       return { kind: 'refused', reason: `${node.name} is another machine` };
     }
     const session = await this.#sessionForFiles(node, owner);
@@ -187,12 +200,15 @@ export class BootService {
   /**
    * The boot whose files these are. It is open to firmware until the initramfs has its plan: from then on the node's own
    * system may run, whose users must not get a token by asking for a file. A board with a fixed address never asks by
-   * DHCP, so for such a board alone its first file opens the session.
+   * DHCP, so its first file opens the session, where the operator wants that: nothing tells it from a user's request.
    */
   async #sessionForFiles(node: Node, mac: Mac): Promise<BootSession | undefined> {
     const session = await this.#session(node.name);
-    if (session && isInFirmware(session)) {
+    if (session && this.#isInFirmware(session)) {
       return session;
+    }
+    if (!this.#options.fixedAddresses) {
+      return undefined;
     }
     const neverAsked = session === undefined || session.client === fixedAddressClient;
     return neverAsked && node.serial ? await this.#open(node, { class: fixedAddressClient, mac }) : undefined;
@@ -295,7 +311,7 @@ export class BootService {
     const owner = await this.#options.finder.ownerOf(peer);
     const node = this.#options.finder.behind(undefined, owner);
     const session = node && (await this.#session(node.name));
-    if (!session || !isInFirmware(session)) {
+    if (!session || !this.#isInFirmware(session)) {
       throw new UserError('not-permitted', `${peer} is no node, or no boot of it is under way`);
     }
     this.#options.sessions.record(session.node, 'firmware', 'file sent', 'grub/grub.cfg');
@@ -315,7 +331,7 @@ export class BootService {
       return renderIpxeUnknown(serial ?? owner);
     }
     const session = await this.#session(node.name);
-    if (!session || !isInFirmware(session)) {
+    if (!session || !this.#isInFirmware(session)) {
       return renderIpxeUnknown(`${node.name}: there is no image ${node.image}, or no boot under way`);
     }
     this.#options.sessions.record(node.name, 'firmware', 'ipxe script');
@@ -338,10 +354,6 @@ export class BootService {
 function paceOf(node: Node, session: BootSession | undefined): Pace {
   const isPi = session?.client.startsWith('pi') || session?.client === fixedAddressClient || (node.serial && isPiSerial(node.serial));
   return isPi ? 'firmware' : 'tool';
-}
-
-function isInFirmware(session: BootSession): boolean {
-  return session.outcome === 'running' && session.address === undefined;
 }
 
 function reasonOf(report: DhcpReport): string | undefined {

@@ -6,7 +6,7 @@ import { messageOf, UserError } from '../domain/errors.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { NodeName } from '../domain/node.ts';
 import type { Logger } from '../log/logger.ts';
-import { laterStage, withConsoleLine } from '../policy/boot-progress.ts';
+import { isUnderWay, laterStage, withConsoleLine } from '../policy/boot-progress.ts';
 import type { SessionStore } from '../store/sessions.ts';
 
 const saveAfterMs = 500;
@@ -51,7 +51,8 @@ export class BootSessions {
    */
   underWay(token: string, peer?: Ipv4): BootSession {
     const session = [...this.#current.values()].find((candidate) => candidate.token === token);
-    const isValid = session?.outcome === 'running' && !session.events.some((event) => event.what === handoverEvent);
+    const isValid =
+      session !== undefined && isUnderWay(session, this.#clock.now()) && !session.events.some((event) => event.what === handoverEvent);
     if (!isValid || (peer !== undefined && session.address !== undefined && session.address !== peer)) {
       throw new UserError('not-permitted', 'This token is not of a boot of yours');
     }

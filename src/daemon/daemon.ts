@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import type { Places } from '../config/places.ts';
 import type { InterfaceSettings, Settings } from '../config/schema.ts';
 import type { Image } from '../domain/image.ts';
+import { contains, type Ipv4 } from '../domain/ipv4.ts';
 import { bootProgramPlaces } from '../images/boot-programs.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
@@ -77,7 +78,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const cache = new FileCache(fileCacheBytes);
   const programs = await bootProgramPlaces(places.cache);
   const programFiles = bootAssets(programs, cache);
-  const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours });
+  const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours, isLeased, clock });
   const imagePath = (image: Image, file: string): string => images.pathOf(image.digest, file);
   const ofImage = imageFiles(imagePath, cache);
   const bootKey = settings.bootKey === undefined ? undefined : await loadBootKey(settings.bootKey);
@@ -98,6 +99,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     programs: programFiles,
     httpPort: settings.httpPort,
     tftpPrefixes: settings.tftpPrefixes,
+    fixedAddresses: settings.fixedAddresses,
     bootRamdisk: settings.bootRamdisk,
     clock,
     log,
@@ -171,6 +173,14 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
   }
   log.info('stopping');
+
+  function isLeased(address: Ipv4): boolean {
+    return interfaces.some(
+      ({ settings: wanted, facts }) =>
+        wanted.mode === 'full' &&
+        [wanted.subnet ?? facts.subnet, ...wanted.relayed.map(({ subnet }) => subnet)].some((subnet) => contains(subnet, address)),
+    );
+  }
 
   async function serveInterface({
     settings: wanted,

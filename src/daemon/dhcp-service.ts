@@ -60,17 +60,17 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
     facts: {
       mode: wanted.mode,
       server: facts.address,
-      subnet: scopes[0].subnet,
-      dns: wanted.dns,
+      // What depends on the subnet comes with the address.
+      dns: [],
       leaseSeconds: settings.leaseSeconds,
       ipxeUrl: `http://${facts.address}:${settings.httpPort}/ipxe/start`,
       programsUrl: `http://${facts.address}:${settings.httpPort}/programs/`,
       uefiLoader: wanted.uefiLoader,
-      ...(wanted.router ? { router: wanted.router } : {}),
     },
     romSchedule: settings.romSchedule,
     clock,
     findNode: (client) => finder.find(client),
+    knownNode: (client) => finder.known(client),
     addresses,
     report: (report) => {
       if (report.chosen !== undefined && !options.isOurs(report.chosen)) {

@@ -10,6 +10,7 @@ import { deviceTreeDirectory } from '../policy/render-config.ts';
 
 const gunzip: (packed: Buffer) => Promise<Buffer> = promisify(zlib.gunzip);
 
+const maxPlainKernels = 4;
 /** RFC 1952 section 2.3.1. */
 const gzipMagic = 0x1f8b;
 
@@ -50,8 +51,8 @@ function withoutVendor(path: string): string {
 
 /** The plain form of a gzip'd kernel, for firmware that cannot unpack one. */
 export function plainKernel(source: FileSource, packed: string, plain: string): FileSource {
-  // BOUNDED: the plain kernel that was asked for last.
-  let last: { readonly from: Buffer; readonly unpacked: Promise<Buffer> } | undefined;
+  // BOUNDED: maxPlainKernels; the oldest is dropped.
+  const unpacked = new Map<string, Promise<Buffer>>();
   return async (path, boot) => {
     if (path !== plain) {
       return { pass: 'not the plain kernel' };
@@ -63,10 +64,15 @@ export function plainKernel(source: FileSource, packed: string, plain: string): 
     if (answer.found.readUInt16BE(0) !== gzipMagic) {
       return answer;
     }
-    if (last?.from !== answer.found) {
-      last = { from: answer.found, unpacked: gunzip(answer.found) };
+    const key = boot.image?.digest ?? '';
+    const plainBytes = unpacked.get(key) ?? gunzip(answer.found);
+    unpacked.delete(key);
+    unpacked.set(key, plainBytes);
+    const [oldest] = unpacked.keys();
+    if (unpacked.size > maxPlainKernels && oldest !== undefined) {
+      unpacked.delete(oldest);
     }
-    return { found: await last.unpacked };
+    return { found: await plainBytes };
   };
 }
 
@@ -100,6 +106,8 @@ export async function readFromSources(sources: readonly FileSource[], path: stri
 export class FileCache {
   // BOUNDED: at most maxBytes; what was used longest ago is dropped.
   readonly #files = new Map<string, Buffer>();
+  /** Of files that many boards ask for at once there is one copy, also while it is read. */
+  readonly #underWay = new Map<string, Promise<Buffer>>();
   readonly #maxBytes: number;
   #bytes = 0;
 
@@ -108,8 +116,7 @@ export class FileCache {
   }
 
   async read(path: string): Promise<Buffer> {
-    const bytes = this.#files.get(path) ?? (await readFile(path));
-    // Asked again: another request may have brought it in while we read.
+    const bytes = this.#files.get(path) ?? (await this.#readOnce(path));
     const isNew = !this.#files.delete(path);
     this.#files.set(path, bytes);
     if (isNew) {
@@ -123,5 +130,11 @@ export class FileCache {
       }
     }
     return bytes;
+  }
+
+  async #readOnce(path: string): Promise<Buffer> {
+    const reading = this.#underWay.get(path) ?? readFile(path).finally(() => this.#underWay.delete(path));
+    this.#underWay.set(path, reading);
+    return await reading;
   }
 }

@@ -76,14 +76,15 @@ export class InterfaceWatch<T extends WatchedInterface> implements AsyncDisposab
 
   async #follow(entry: T, facts: InterfaceFacts | undefined): Promise<void> {
     const { serve, log } = this.#options;
-    const isSame = facts?.address === entry.facts.address && facts.subnet.prefix === entry.facts.subnet.prefix;
+    const before = entry.facts;
+    const isSame = facts?.index === before.index && facts.address === before.address && facts.subnet.prefix === before.subnet.prefix;
     if (this.#isClosed || (isSame && this.#open.has(entry))) {
       return;
     }
     if (this.#open.has(entry)) {
       log.warn(
         { interface: entry.facts.name, from: entry.facts.address, to: facts?.address ?? 'none' },
-        'address of the interface changed',
+        'the interface is another one, or its address changed',
       );
       await this.#close(entry);
     }

@@ -35,8 +35,9 @@ const mmsghdrBytes = 64;
 const sendWaitMs = 20;
 /** Room for a window of every client of a full classroom. */
 const socketBufferBytes = 8 * 2 ** 20;
+const maxNarrow = 1024;
 
-const segmentErrors = new Set(['EINVAL', 'EIO', 'EMSGSIZE', 'EOPNOTSUPP', 'ENOPROTOOPT'].map((name) => koffi.os.errno[name]));
+const segmentErrors = new Set(['EINVAL', 'EIO', 'EOPNOTSUPP', 'ENOPROTOOPT'].map((name) => koffi.os.errno[name]));
 
 /** Where a buffer's bytes are. Good while the buffer is referenced: Node does not move them. */
 export function addressOf(bytes: Buffer): number {
@@ -139,6 +140,8 @@ export class DatagramBatch {
   readonly #control = Buffer.alloc(slots * controlBytes);
   readonly #controlAddress = addressOf(this.#control);
   #canSegment = true;
+  /** Peers behind a link with a smaller MTU. BOUNDED: maxNarrow. */
+  readonly #narrow = new Set<number>();
   readonly #drain = Buffer.alloc(8);
   #queued = 0;
   #pollSet = Buffer.alloc(0);
@@ -199,9 +202,9 @@ export class DatagramBatch {
     return this.#in.names.readUInt16BE(slot * sockaddrBytes + 2);
   }
 
-  /** How many blocks of a window may be queued as one message; 1 where the kernel or the link cannot cut them up. */
-  get maxBlocks(): number {
-    return this.#canSegment ? this.#sizes.segments : 1;
+  /** How many blocks of a window may be queued as one message; 1 where the kernel or the way there cannot cut them up. */
+  maxBlocks(address: number): number {
+    return this.#canSegment && !this.#narrow.has(address) ? this.#sizes.segments : 1;
   }
 
   /**
@@ -268,12 +271,24 @@ export class DatagramBatch {
         // Nobody there, or no route: as lost as on the wire, and the others must not wait for it. Or a link that cannot
         // cut up messages: what is lost is repeated, block by block.
         lost = koffi.errno();
-        this.#canSegment &&= !segmentErrors.has(lost);
+        this.#noteSegmentError(lost, from);
         from += 1;
       }
     }
     this.#queued = 0;
     return lost;
+  }
+
+  #noteSegmentError(errno: number, slot: number): void {
+    const isRun = this.#out.words[slot * 16 + 10] !== 0;
+    if (isRun && errno === koffi.os.errno['EMSGSIZE']) {
+      if (this.#narrow.size >= maxNarrow) {
+        this.#narrow.clear();
+      }
+      this.#narrow.add(this.#out.names.readUInt32BE(slot * sockaddrBytes + 4));
+    } else if (isRun && segmentErrors.has(errno)) {
+      this.#canSegment = false;
+    }
   }
 
   #waitWritable(fd: number): void {

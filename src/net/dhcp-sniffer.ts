@@ -6,6 +6,8 @@ import { readDatagram } from './read-datagram.ts';
 const clientPort = 68;
 const pollMs = 500;
 const maxPacketBytes = 2048;
+/** Of one look; what is more waits, or is dropped by the kernel. */
+const maxPackets = 256;
 
 /**
  * For a packet that begins with its IPv4 header: UDP, no later fragment, destination port 68 (classic BPF; an opcode,
@@ -36,15 +38,18 @@ export function watchDhcpReplies({ interfaceName, onMessage, onError }: SnifferO
   const buffer = Buffer.alloc(maxPacketBytes);
   const look = (): void => {
     try {
-      for (let packet = receivePacket(fd, buffer); packet; packet = receivePacket(fd, buffer)) {
+      for (let count = 0; count < maxPackets; count += 1) {
+        const packet = receivePacket(fd, buffer);
+        if (!packet) {
+          break;
+        }
         const datagram = readDatagram(packet);
         if (datagram?.port === clientPort) {
           onMessage(datagram.data);
         }
       }
     } catch (error) {
-      // The interface went away.
-      clearInterval(timer);
+      // The interface is down; it may come back.
       onError(error);
     }
   };

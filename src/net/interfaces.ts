@@ -7,12 +7,15 @@ import { run } from '../process/run.ts';
 
 export interface InterfaceFacts {
   readonly name: string;
+  /** The kernel's number of it: another one when it was made anew under the same name. */
+  readonly index: number;
   readonly address: Ipv4;
   readonly subnet: Subnet;
 }
 
 const IpAddressOutput = z.array(
   z.object({
+    ifindex: z.int().optional(),
     ifname: z.string().optional(),
     addr_info: z.array(z.object({ family: z.string(), local: z.string(), prefixlen: z.int() })).optional(),
   }),
@@ -21,13 +24,13 @@ const IpAddressOutput = z.array(
 /** Every interface that has an IPv4 address; its first one. Also those without a link: a cable may come later. */
 export async function listInterfaces(): Promise<InterfaceFacts[]> {
   const output = IpAddressOutput.parse(JSON.parse(await run('ip', ['-json', '-4', 'address', 'show'])));
-  return output.flatMap(({ ifname, addr_info: addresses }) => {
+  return output.flatMap(({ ifindex, ifname, addr_info: addresses }) => {
     const first = addresses?.find((entry) => entry.family === 'inet');
-    if (ifname === undefined || !first) {
+    if (ifindex === undefined || ifname === undefined || !first) {
       return [];
     }
     const address = parseIpv4(first.local);
-    return [{ name: ifname, address, subnet: subnetOf(address, first.prefixlen) }];
+    return [{ name: ifname, index: ifindex, address, subnet: subnetOf(address, first.prefixlen) }];
   });
 }
 
@@ -49,7 +52,8 @@ export async function readNeighbours(): Promise<ReadonlyMap<Ipv4, Mac>> {
   for (const line of table.split('\n').slice(1)) {
     const [address, , flags, mac] = line.split(/\s+/);
     const complete = (Number(flags) & 2) !== 0;
-    if (address && mac && complete) {
+    // Links that are no Ethernet have other hardware addresses.
+    if (address && complete && mac && /^([0-9a-f]{2}:){5}[0-9a-f]{2}$/i.test(mac)) {
       neighbours.set(parseIpv4(address), parseMac(mac));
     }
   }

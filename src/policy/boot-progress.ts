@@ -5,6 +5,8 @@ import type { ClientClass } from './classify-client.ts';
 
 /** A ROM asks five times over 25 s, bootcode.bin for a minute: within this time a DISCOVER is a repetition. */
 const sameBootMs = 90_000;
+/** A boot that says nothing for so long is over: the machine went on to its own disk, whose users are not its firmware. */
+const silentMs = 15 * 60_000;
 
 /**
  * Does this DISCOVER open a new boot? Firmware speaks DHCP before it fetches a kernel, so a firmware DISCOVER from a
@@ -17,12 +19,20 @@ export function opensSession(session: BootSession | undefined, client: ClientCla
   if (session?.outcome !== 'running') {
     return true;
   }
-  // A boot loader's log says nothing about which boot it is of, so it does not keep one alive.
-  const last = session.events.findLast(({ what }) => what !== consoleEvent)?.at ?? session.startedAt;
-  if (now - last > sameBootMs) {
+  if (now - lastSignOf(session) > sameBootMs) {
     return true;
   }
   return stageIndex(session.stage) >= stageIndex('kernel') || fetchedPastFirstProgram(session, client);
+}
+
+/** May its token still be used? */
+export function isUnderWay(session: BootSession, now: number): boolean {
+  return session.outcome === 'running' && now - lastSignOf(session) <= silentMs;
+}
+
+/** A boot loader's log says nothing about which boot it is of, so it does not keep one alive. */
+function lastSignOf(session: BootSession): number {
+  return session.events.findLast(({ what }) => what !== consoleEvent)?.at ?? session.startedAt;
 }
 
 /**

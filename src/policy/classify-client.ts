@@ -7,7 +7,7 @@ import { isPiSerial, piSerial, type Serial, uuidSerial } from '../domain/serial.
 import { clientMac, type DhcpMessage, optionOf } from '../protocol/dhcp/message.ts';
 import { OptionCode } from '../protocol/dhcp/option-code.ts';
 import { architectureCodes, firstKnownCode } from './architecture-codes.ts';
-import { pi3Oui, piFourccs, piOuis } from './client-tables.ts';
+import { pi3Oui, piFourccs, piOuis, sharedUuids } from './client-tables.ts';
 import { readPiRevision } from './pi-revision.ts';
 
 export type ClientClass =
@@ -157,7 +157,7 @@ function isIpxe(message: DhcpMessage): boolean {
 function pcFacts({ guid, pxeArch }: Signs): Pick<Client, 'serial' | 'pxeArch'> {
   const uuid = guid?.[0] === 0 ? guid.subarray(1) : undefined;
   return {
-    ...(uuid && !uuid.every((byte) => byte === 0) ? { serial: uuidSerial(uuid) } : {}),
+    ...(uuid && !sharedUuids.has(uuid.toString('hex')) ? { serial: uuidSerial(uuid) } : {}),
     ...(pxeArch === undefined ? {} : { pxeArch }),
   };
 }

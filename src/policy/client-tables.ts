@@ -68,3 +68,12 @@ export const unservedReasons: ReadonlyMap<number, string> = new Map([
   [20, 'a BIOS that boots by HTTP has no boot program; let it boot by PXE'],
   ...[25, 26, 27, 28, 29, 30].map((code) => [code, noImage] as const),
 ]);
+
+/** UUIDs that makers left in their BIOS: many machines have them, so they name none. In hex, as in option 97. */
+export const sharedUuids: ReadonlySet<string> = new Set([
+  '00000000000000000000000000000000',
+  'ffffffffffffffffffffffffffffffff',
+  // The sample value of AMI's BIOS kit, in both byte orders.
+  '03000200040005000006000700080009',
+  '00020003000400050006000700080009',
+]);

@@ -12,12 +12,16 @@ export interface Scope {
 }
 
 /**
- * What option 118 or the relay's address says, else the link that the request came in by, which is the first scope.
- * Undefined when that is a subnet that we do not serve.
+ * What option 118 or the relay's address says; else the address that the client has, for it renews without its relay (RFC
+ * 2131 section 4.3.2); else the link that the request came in by, which is the first scope. Undefined when a relay asks for a
+ * subnet that we do not serve.
  */
 export function chooseScope(request: DhcpMessage, scopes: readonly [Scope, ...Scope[]]): Scope | undefined {
   const place = addressOption(request, OptionCode.SubnetSelection) ?? request.giaddr;
-  return place === anyAddress ? scopes[0] : scopes.find(({ subnet }) => contains(subnet, place));
+  if (place !== anyAddress) {
+    return scopes.find(({ subnet }) => contains(subnet, place));
+  }
+  return scopes.find(({ subnet }) => contains(subnet, request.ciaddr)) ?? scopes[0];
 }
 
 /** The relay passed the request on from another link: nothing there can be asked directly. */

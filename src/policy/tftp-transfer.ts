@@ -103,7 +103,7 @@ export function markSent(transfer: Transfer, nowMs: number): void {
 /** @param block as on the wire, 16 bits */
 export function acknowledge(transfer: Transfer, block: number, nowMs: number): 'wait' | 'send' | 'done' {
   const { acked } = transfer;
-  const ahead = (block - acked + blockNumbers) % blockNumbers;
+  const ahead = (block - acked) & (blockNumbers - 1);
   if (ahead === 0) {
     return mayRewind(transfer, nowMs) ? rewind(transfer, nowMs) : 'wait';
   }
@@ -146,7 +146,7 @@ function rewind(transfer: Transfer, nowMs: number): 'send' {
 
 /** The timer has run out: the window once more, with twice the patience. */
 export function expire(transfer: Transfer, nowMs: number): 'send' | 'timed-out' {
-  if (nowMs - transfer.lastHeardMs >= giveUpAfterMs) {
+  if (nowMs - transfer.lastHeardMs >= Math.max(giveUpAfterMs, 3 * transfer.fixedTimeoutMs)) {
     return 'timed-out';
   }
   transfer.timeoutMs = transfer.fixedTimeoutMs || Math.min(transfer.timeoutMs * 2, maxTimeoutMs);

@@ -79,7 +79,10 @@ export function transaction<T>(database: DatabaseSync, work: () => T): T {
     database.exec('COMMIT');
     return result;
   } catch (error) {
-    database.exec('ROLLBACK');
+    // On a full disk SQLite has taken it back already.
+    if (database.isTransaction) {
+      database.exec('ROLLBACK');
+    }
     throw error;
   }
 }

@@ -5,7 +5,12 @@ import { parseIpv4, parseSubnet } from '#src/domain/ipv4.ts';
 import type { InterfaceFacts } from '#src/net/interfaces.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 
-const at = (address: string): InterfaceFacts => ({ name: 'eth0', address: parseIpv4(address), subnet: parseSubnet('10.0.0.0/24') });
+const at = (address: string): InterfaceFacts => ({
+  name: 'eth0',
+  index: 2,
+  address: parseIpv4(address),
+  subnet: parseSubnet('10.0.0.0/24'),
+});
 
 function start() {
   const clock = new FakeClock();

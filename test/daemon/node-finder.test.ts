@@ -10,6 +10,7 @@ import { parseSerial } from '#src/domain/serial.ts';
 import { openDatabase } from '#src/store/database.ts';
 import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 
 const red5Mac = parseMac('b827eb6c4c16');
 const stranger = parseMac('525400666666');
@@ -22,7 +23,14 @@ function start(): { nodes: NodeStore; finder: NodeFinder; node: (name: string) =
     { ...common, name: parseNodeName('red5'), serial: parseSerial('b66c4c16'), macs: [red5Mac] },
     { ...common, name: parseNodeName('red6'), serial: parseSerial('b66c4c17'), macs: [] },
   ]);
-  const finder = new NodeFinder({ nodes, leases: new LeaseStore(database), neighbours: () => Promise.resolve(new Map()) });
+  const leases = new LeaseStore(database);
+  const finder = new NodeFinder({
+    nodes,
+    leases,
+    neighbours: () => Promise.resolve(new Map()),
+    isLeased: () => true,
+    clock: new FakeClock(),
+  });
   return { nodes, finder, node: (name) => nodes.require(parseNodeName(name)) };
 }
 
@@ -50,13 +58,13 @@ describe('which node is it', () => {
   });
   test('a node whose MAC nobody knows may be whoever comes first', () => {
     const { finder, node } = start();
-    expect(finder.mayBe(node('red6'), stranger)).toBe(true);
+    expect(finder.mayBe(node('red6'), stranger, true)).toBe(true);
     expect(node('red6').macs).toEqual([stranger]);
-    expect(finder.mayBe(node('red6'), parseMac('525400777777'))).toBe(false);
+    expect(finder.mayBe(node('red6'), parseMac('525400777777'), true)).toBe(false);
   });
   test('but not another node, which would lose its own name', () => {
     const { finder, node } = start();
-    expect(finder.mayBe(node('red6'), red5Mac)).toBe(false);
+    expect(finder.mayBe(node('red6'), red5Mac, true)).toBe(false);
     expect(node('red5').macs).toEqual([red5Mac]);
   });
 });

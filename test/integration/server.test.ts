@@ -8,7 +8,7 @@ import { parseMac } from '#src/domain/mac.ts';
 import { startChild } from '#src/process/supervise.ts';
 import { insideNamespace } from '#src/sim/lab.ts';
 import { capture } from '../support/captures.ts';
-import { cardless, inLab, publishTestImage, ran, serverLog, startLab, until } from '../support/lab-server.ts';
+import { cardless, inLab, publishTestImage, ran, serverLog, startLab, subnet, until } from '../support/lab-server.ts';
 
 const serial = 'b66c4c16';
 const mac = parseMac('b8:27:eb:6c:4c:16');
@@ -146,7 +146,9 @@ describe('real tools', () => {
 });
 
 test('a board with a fixed address, which never asks by DHCP, boots as well; from then on its files are its own', async () => {
-  await using lab = await startLab('fixed');
+  const settings = join(await mkdtemp(join(tmpdir(), 'cardless-fixed-')), 'cardless.yaml');
+  await writeFile(settings, 'fixedAddresses: true\n');
+  await using lab = await startLab('fixed', ['--mode', 'full', '--subnet', subnet, '--config', settings]);
   await publishTestImage(lab.state);
   await cardless(['--state', lab.state, 'node', 'add', 'red5', '--serial', serial]);
   const get = async (namespace: string): Promise<string> => {

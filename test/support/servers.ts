@@ -69,6 +69,7 @@ export function startDhcp(network: MemoryNetwork, mode: DhcpMode, isKnown = true
       uefiLoader: 'ipxe',
     },
     findNode: () => (isKnown ? red5 : undefined),
+    knownNode: () => (isKnown ? red5 : undefined),
     addresses: {
       look: () => ({ address: boardAddress }),
       keep: () => undefined,

@@ -13,8 +13,12 @@ import { replyAddress } from '../../policy/reply-address.ts';
 import { nudgeSchedule, type RomSchedule, replySchedule } from '../../policy/reply-schedule.ts';
 import { type DhcpMessage, decodeDhcp, encodeDhcp, MessageType, messageTypeOf } from '../../protocol/dhcp/message.ts';
 
-/** DHCP clients, relays, and PXE clients that ask a boot server. */
-const clientPorts: readonly number[] = [68, 67, 4011];
+/** DHCP clients and relays: ports that only privileged programs send from. */
+const clientPorts: readonly number[] = [68, 67];
+/** PXE clients ask a boot server from here, as any user may. */
+const bootServerPort = 4011;
+/** Ten times what any firmware sends. */
+const maxRequestBytes = 4096;
 const discardPort = 9;
 const maxRecent = 4096;
 /** More addresses in a row that somebody uses mean that the pool is not ours. */
@@ -25,6 +29,8 @@ export interface DhcpReport {
   /** Absent when it is none of ours. */
   readonly node?: Node;
   readonly messageType: number | undefined;
+  /** It came to the port of boot servers, which any user of a machine may ask. */
+  readonly viaBootServer: boolean;
   readonly decision: DhcpAnswer;
   /** The server that the client chose. */
   readonly chosen?: Ipv4;
@@ -47,6 +53,8 @@ export interface DhcpServerOptions {
   readonly clock: Clock;
   /** The node that this client is, if it is one of ours. */
   readonly findNode: (client: Client) => Node | undefined;
+  /** The same without learning anything from it. */
+  readonly knownNode: (client: Client) => Node | undefined;
   readonly addresses: DhcpAddresses;
   readonly report: (report: DhcpReport) => void;
   readonly onBadPacket: (reason: string) => void;
@@ -78,8 +86,12 @@ export class DhcpServer {
    * @param port our port that heard it
    */
   receive(data: Buffer, from: UdpPeer, send: UdpEndpoint['send'], port: 67 | 4011 = 67): void {
-    if (!clientPorts.includes(from.port)) {
+    if (!clientPorts.includes(from.port) && !(port === bootServerPort && from.port === bootServerPort)) {
       this.#options.onBadPacket(`source port is ${from.port}`);
+      return;
+    }
+    if (data.length > maxRequestBytes) {
+      this.#options.onBadPacket(`${data.length} bytes`);
       return;
     }
     const request = this.#decode(data);
@@ -88,7 +100,7 @@ export class DhcpServer {
       return;
     }
     const client = this.#recall(said, request);
-    const node = this.#options.findNode(client);
+    const node = port === bootServerPort ? this.#options.knownNode(client) : this.#options.findNode(client);
     this.#answer({ request, client, node, from: { ...from, ours: port }, send }, 0);
   }
 
@@ -99,12 +111,23 @@ export class DhcpServer {
     const decision = decideDhcp(request, client, { ...facts, port: exchange.from.ours, ...(node ? { node } : {}), ...found });
     if (decision.kind === 'probe') {
       if (probes < maxProbes) {
-        addresses.probe(decision.address, client).then(() => this.#answer(exchange, probes + 1), onFailure);
+        addresses
+          .probe(decision.address, client)
+          .then(() => this.#answer(exchange, probes + 1))
+          .catch(onFailure);
       }
       return;
     }
     const chosen = serverSeen(request);
-    report({ client, ...(node ? { node } : {}), messageType: messageTypeOf(request), decision, ...(chosen ? { chosen } : {}) });
+    const viaBootServer = exchange.from.ours === bootServerPort;
+    report({
+      client,
+      ...(node ? { node } : {}),
+      messageType: messageTypeOf(request),
+      viaBootServer,
+      decision,
+      ...(chosen ? { chosen } : {}),
+    });
     if (decision.kind === 'silence') {
       if (decision.declined !== undefined) {
         addresses.decline(decision.declined, client);
@@ -114,7 +137,7 @@ export class DhcpServer {
     const { reply, keep } = decision;
     const stored = keep && node ? addresses.keep(keep, client, node) : undefined;
     if (stored) {
-      stored.then(() => this.#send(exchange, reply), onFailure);
+      stored.then(() => this.#send(exchange, reply)).catch(onFailure);
     } else {
       this.#send(exchange, reply);
     }

@@ -8,7 +8,7 @@ export interface DataRequest {
   readonly bytes: Buffer;
   readonly asked: readonly TftpOption[];
   readonly pace: Pace;
-  /** Called once. Not called after `stop`. */
+  /** Called at most once. After `stop` only for a transfer that had ended before. */
   readonly onEnd: (outcome: TransferOutcome) => void;
 }
 

@@ -23,7 +23,6 @@ interface Held {
   readonly thread: Thread;
   /** Keeps the bytes where they are while the thread reads them. */
   readonly request: DataRequest;
-  isStopped: boolean;
 }
 
 export class DataThreads implements AsyncDisposable {
@@ -41,8 +40,10 @@ export class DataThreads implements AsyncDisposable {
   path(openDescriptor: () => number): DataPath {
     this.#nextGroup += 1;
     const group = this.#nextGroup;
-    for (const thread of this.#threads) {
-      this.#tell(thread, { kind: 'listen', group, fds: openAll(openDescriptor) });
+    // All are opened before any is given away: a failure leaves none behind.
+    const fds = openAll(openDescriptor, portsPerThread * this.#threads.length);
+    for (const [index, thread] of this.#threads.entries()) {
+      this.#tell(thread, { kind: 'listen', group, fds: fds.slice(index * portsPerThread, (index + 1) * portsPerThread) });
     }
     return {
       open: (request) => this.#open(group, request),
@@ -88,7 +89,7 @@ export class DataThreads implements AsyncDisposable {
     const thread = this.#threads.reduce((least, other) => (other.transfers < least.transfers ? other : least));
     this.#nextId += 1;
     const id = this.#nextId;
-    const held: Held = { thread, request, isStopped: false };
+    const held: Held = { thread, request };
     this.#held.set(id, held);
     thread.transfers += 1;
     const { peer, bytes, asked, pace } = request;
@@ -97,7 +98,6 @@ export class DataThreads implements AsyncDisposable {
     return {
       again: () => this.#tell(thread, { kind: 'again', id }),
       stop: () => {
-        held.isStopped = true;
         this.#tell(thread, { kind: 'stop', id });
       },
     };
@@ -110,7 +110,7 @@ export class DataThreads implements AsyncDisposable {
     }
     this.#held.delete(id);
     held.thread.transfers -= 1;
-    if (outcome && !held.isStopped) {
+    if (outcome) {
       held.request.onEnd(outcome);
     }
   }
@@ -125,10 +125,10 @@ function addressNumber(address: Ipv4): number {
   return ipv4ToNumber(address);
 }
 
-function openAll(openDescriptor: () => number): number[] {
+function openAll(openDescriptor: () => number, wanted: number): number[] {
   const fds: number[] = [];
   try {
-    for (let count = 0; count < portsPerThread; count += 1) {
+    while (fds.length < wanted) {
       const fd = openDescriptor();
       fds.push(fd);
       enlargeBuffers(fd);

@@ -22,6 +22,8 @@ import { readPacket } from './read-packet.ts';
 import type { Command, Ended } from './worker-messages.ts';
 
 const tickMs = 5;
+/** Of one turn, so that a flood of requests does not hold up the transfers. */
+const maxCommands = 64;
 const endedKept = 256;
 /** A client sends ACK and ERROR only. 44 blocks of 1472 bytes with their heads are the largest message. */
 const batchSizes = { receiveBytes: 256, sendBytes: 512, segments: 44 };
@@ -55,6 +57,8 @@ class DataThread {
   #lines: Line[] = [];
   #nextLine = 0;
   #isClosing = false;
+  /** More of them may wait than were obeyed in this turn. */
+  #hasCommands = false;
 
   constructor(port: MessagePort, wakeFd: number) {
     this.#port = port;
@@ -65,19 +69,18 @@ class DataThread {
   run(): void {
     let nextTick = performance.now() + tickMs;
     while (!this.#isClosing) {
-      this.#batch.wait(this.#entries.size > 0 ? tickMs : -1);
+      this.#batch.wait(this.#hasCommands ? 0 : this.#entries.size > 0 ? tickMs : -1);
       const now = performance.now();
-      if (this.#batch.isReady(0)) {
-        this.#batch.quiet(this.#wakeFd);
-        // The set of descriptors may be another one after this.
-        this.#obey(now);
-        continue;
-      }
       for (let index = 0; index < this.#lines.length; index += 1) {
         const line = this.#lines[index];
         if (line && this.#batch.isReady(index + 1)) {
           this.#hear(line, now);
         }
+      }
+      // After the ACKs that were waiting, because these may change the set of descriptors.
+      if (this.#hasCommands || this.#batch.isReady(0)) {
+        this.#batch.quiet(this.#wakeFd);
+        this.#obey(now);
       }
       if (now >= nextTick) {
         nextTick = now + tickMs;
@@ -91,7 +94,13 @@ class DataThread {
   }
 
   #obey(now: number): void {
-    for (let message = receiveMessageOnPort(this.#port); message; message = receiveMessageOnPort(this.#port)) {
+    this.#hasCommands = true;
+    for (let count = 0; count < maxCommands; count += 1) {
+      const message = receiveMessageOnPort(this.#port);
+      if (!message) {
+        this.#hasCommands = false;
+        return;
+      }
       const command: Command = message.message;
       switch (command.kind) {
         case 'listen':
@@ -243,7 +252,7 @@ class DataThread {
     }
     const { blockBytes, sent } = transfer;
     for (let first = transfer.acked + 1; first <= sent; ) {
-      const count = Math.min(sent - first + 1, this.#batch.maxBlocks);
+      const count = Math.min(sent - first + 1, this.#batch.maxBlocks(entry.address));
       const lastBytes = blockLength(transfer, first + count - 1);
       this.#batch.queue(line.fd, entry, {
         opcode: Opcode.Data,

@@ -106,8 +106,10 @@ export class TftpServer {
     const keys = this.#ofClient.get(peer.address) ?? new Set();
     this.#ofClient.set(peer.address, keys.add(key));
     this.#serve(key, running).catch((error: unknown) => {
-      this.#forget(key, running);
-      send(encodeTftp({ kind: 'error', ...refusals.failure }), peer);
+      if (this.#running.get(key) === running) {
+        this.#forget(key, running);
+        send(encodeTftp({ kind: 'error', ...refusals.failure }), peer);
+      }
       this.#options.onFailure(error);
     });
   }
@@ -134,13 +136,17 @@ export class TftpServer {
   }
 
   #onEnd(key: string, running: Running, outcome: TransferOutcome): void {
-    if (this.#running.get(key) === running) {
+    const isCurrent = this.#running.get(key) === running;
+    if (isCurrent) {
       this.#forget(key, running);
+    }
+    // A client that takes its next file from the same port is quicker than the news of its last one.
+    if (isCurrent || outcome.kind === 'sent') {
       this.#report(running, outcome);
-      if (outcome.kind === 'restarted') {
-        const { request, peer, send } = running;
-        this.#start({ request, peer, send, startedAt: this.#options.clock.now() });
-      }
+    }
+    if (isCurrent && outcome.kind === 'restarted') {
+      const { request, peer, send } = running;
+      this.#start({ request, peer, send, startedAt: this.#options.clock.now() });
     }
   }
 
