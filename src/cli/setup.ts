@@ -13,14 +13,20 @@ import { type Context, requireRoot } from './context.ts';
  */
 type Tools = Readonly<Record<string, string>>;
 
+/** What only some boards need: without them the others are served. */
+const extras: Tools = {
+  'mkfs.vfat': 'dosfstools',
+  mcopy: 'mtools',
+  '/usr/lib/ipxe/undionly.kpxe': 'ipxe',
+  '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',
+};
+
 const serve: Tools = {
   'nbd-server': 'nbd-server',
   'mkfs.ext4': 'e2fsprogs',
-  'mkfs.vfat': 'dosfstools',
-  mcopy: 'mtools',
   'ssh-keygen': 'openssh-client',
   ip: 'iproute2',
-  '/usr/lib/ipxe/undionly.kpxe': 'ipxe',
+  ...extras,
 };
 
 /** The compiler of each architecture and the static C library that it links. */
@@ -110,13 +116,14 @@ export async function ensureTools(purpose: Purpose, context: Context): Promise<v
   const missing = await missingPackages(purposes[purpose], context.env);
   if (missing.length > 0) {
     requireRoot(`Installing ${missing.join(', ')}`);
-    context.note(`installing ${missing.join(', ')}`);
-    const options = { signal: context.signal, env: { DEBIAN_FRONTEND: 'noninteractive' } };
-    await run('apt-get', ['update', '-q'], options);
-    await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], options);
-    const still = await missingPackages(purposes[purpose], context.env);
-    if (still.length > 0) {
-      throw new UserError('failed', `These packages were installed but do not bring what is needed: ${still.join(', ')}`);
+    try {
+      await install(purpose, missing, context);
+    } catch (error) {
+      const needed = purpose === 'serve' ? missing.filter((name) => !Object.values(extras).includes(name)) : missing;
+      if (!(error instanceof UserError) || error.code === 'cancelled' || needed.length > 0) {
+        throw error;
+      }
+      context.note(`without ${missing.join(', ')}, which some boards need: ${error.message}`);
     }
   }
   if (foreignPurposes.includes(purpose)) {
@@ -124,6 +131,17 @@ export async function ensureTools(purpose: Purpose, context: Context): Promise<v
   }
   if (purpose === 'test') {
     await ensureBootPrograms({ cache: context.places.cache, signal: context.signal, note: context.note });
+  }
+}
+
+async function install(purpose: Purpose, missing: readonly string[], context: Context): Promise<void> {
+  context.note(`installing ${missing.join(', ')}`);
+  const options = { signal: context.signal, env: { DEBIAN_FRONTEND: 'noninteractive' } };
+  await run('apt-get', ['update', '-q'], options);
+  await run('apt-get', ['install', '-y', '-q', '--no-install-recommends', ...missing], options);
+  const still = await missingPackages(purposes[purpose], context.env);
+  if (still.length > 0) {
+    throw new UserError('failed', `These packages were installed but do not bring what is needed: ${still.join(', ')}`);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { withServer } from './admin-client.ts';
+import { adminClient } from './admin-client.ts';
 import type { Context } from './context.ts';
 import { ago, table } from './format.ts';
 
@@ -24,7 +24,7 @@ export function addStatusCommand(program: Command, contextOf: () => Context): vo
     .description('what the server serves, and what it noticed on its links')
     .action(async () => {
       const context = contextOf();
-      const status = Status.parse(await withServer(context, (client) => client.call('GET', '/status')));
+      const status = Status.parse(await adminClient(context.places.adminSocket).call('GET', '/status'));
       context.print(context.json ? JSON.stringify(status) : statusText(status, Date.now()));
     });
 }

@@ -74,6 +74,7 @@ async function settingsFor(options: UpOptions, context: Context): Promise<Settin
         hint: `Name one with --interface, or list them in ${file}. There are: ${known.join(', ')}`,
       });
     }
+    checkFlagsOfAnInterface(options);
     return { ...base, authorizedKeys };
   }
   checkTexts(options);
@@ -88,6 +89,17 @@ async function settingsFor(options: UpOptions, context: Context): Promise<Settin
   };
   const { interfaces } = checkSettings({ interfaces: [flags] }, 'The command line');
   return { ...base, authorizedKeys, interfaces };
+}
+
+/** Without --interface it is the settings file that says all about interfaces. */
+function checkFlagsOfAnInterface({ uefiLoader, subnet, pool, router, dns }: UpOptions): void {
+  const given = Object.entries({ '--uefi-loader': uefiLoader, '--subnet': subnet, '--pool': pool, '--router': router, '--dns': dns });
+  const [flag] = given.find(([, value]) => value !== undefined) ?? [];
+  if (flag !== undefined) {
+    throw new UserError('bad-input', `${flag} is about one interface, and none is named`, {
+      hint: 'Name it with --interface, or write this into the settings file',
+    });
+  }
 }
 
 /** One plain sentence for a single wrong flag, where the settings file would be told a list. */

@@ -40,6 +40,7 @@ export class BootRamdisks {
   // BOUNDED: at most maxTemplates and maxImages; what was used longest ago is deleted. Who reads it still has it open.
   readonly #templates = new Map<string, Promise<string>>();
   readonly #files = new Map<string, Promise<string>>();
+  readonly #signatures = new Map<string, Promise<string>>();
   /** In every name, so that a file that is being deleted is never the one that is being made. */
   #made = 0;
 
@@ -69,22 +70,25 @@ export class BootRamdisks {
 
   #image(ramdisk: Ramdisk): Promise<string> {
     const { id } = ramdisk.session;
-    return keep(this.#files, `${id}.img`, maxImages, async () => {
+    return keep(this.#files, id, maxImages, async () => {
       const folder = this.#newPath(id);
       const file = `${folder}.img`;
       await mkdir(folder, { recursive: true });
-      for (const [name, text] of Object.entries(ramdisk.texts)) {
-        await writeFile(join(folder, name), text, 'latin1');
+      try {
+        for (const [name, text] of Object.entries(ramdisk.texts)) {
+          await writeFile(join(folder, name), text, 'latin1');
+        }
+        const partial = join(folder, 'boot.img');
+        await copyFile(await this.#template(ramdisk.image), partial, fileConstants.COPYFILE_FICLONE);
+        await putIntoFatImage(
+          partial,
+          Object.keys(ramdisk.texts).map((name) => join(folder, name)),
+        );
+        await rename(partial, file);
+        return file;
+      } finally {
+        await rm(folder, { recursive: true, force: true });
       }
-      const partial = join(folder, 'boot.img');
-      await copyFile(await this.#template(ramdisk.image), partial, fileConstants.COPYFILE_FICLONE);
-      await putIntoFatImage(
-        partial,
-        Object.keys(ramdisk.texts).map((name) => join(folder, name)),
-      );
-      await rename(partial, file);
-      await rm(folder, { recursive: true });
-      return file;
     });
   }
 
@@ -93,21 +97,27 @@ export class BootRamdisks {
     return keep(this.#templates, image.digest, maxTemplates, async () => {
       await mkdir(directory, { recursive: true });
       const file = this.#newPath(image.digest);
-      await makeFatImage({
+      const facts = {
         file,
         bytes: ramdiskBytes(image.files),
         clusterBytes,
         label: 'BOOT',
         volumeId: image.digest.slice(0, 8),
         files: ramdiskFiles(image.files).map((entry) => ({ source: pathOf(image, entry.file), path: entry.path })),
-      });
+      };
+      try {
+        await makeFatImage(facts);
+      } catch (error) {
+        await rm(file, { force: true });
+        throw error;
+      }
       return file;
     });
   }
 
   #signature(ramdisk: Ramdisk, key: KeyObject): Promise<string> {
     const { id, startedAt } = ramdisk.session;
-    return keep(this.#files, `${id}.sig`, maxImages * 2, async () => {
+    return keep(this.#signatures, id, maxImages, async () => {
       const image = await this.#image(ramdisk);
       const hash = createHash('sha256');
       const sign = createSign('sha256');
@@ -138,7 +148,11 @@ function keep(files: Map<string, Promise<string>>, key: string, max: number, mak
   const file = files.get(key) ?? make();
   files.delete(key);
   files.set(key, file);
-  file.catch(() => files.delete(key));
+  file.catch(() => {
+    if (files.get(key) === file) {
+      files.delete(key);
+    }
+  });
   for (const [oldest, old] of files) {
     if (files.size <= max) {
       break;

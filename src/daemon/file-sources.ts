@@ -79,7 +79,8 @@ export function plainKernel(source: FileSource, packed: string, plain: string): 
 /** @param places the directories in which each program may be, in order */
 export function bootAssets(places: Readonly<Record<string, readonly string[]>>, cache: FileCache): FileSource {
   return async (path) => {
-    for (const directory of places[path] ?? []) {
+    const directories = Object.hasOwn(places, path) ? places[path] : undefined;
+    for (const directory of directories ?? []) {
       try {
         return { found: await cache.read(join(directory, path)) };
       } catch (error) {
@@ -88,7 +89,7 @@ export function bootAssets(places: Readonly<Record<string, readonly string[]>>, 
         }
       }
     }
-    return { pass: places[path] === undefined ? 'not a boot asset' : 'boot asset is not there' };
+    return { pass: directories === undefined ? 'not a boot asset' : 'boot asset is not there' };
   };
 }
 

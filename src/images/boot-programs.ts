@@ -111,6 +111,10 @@ async function privateApt(suite: string, work: string, signal: AbortSignal): Pro
     'APT::Architectures': 'amd64,arm64',
     'APT::Sandbox::User': 'root',
     'Acquire::Languages': 'none',
+    // A server must not wait for minutes for a network that is not there.
+    'Acquire::Retries': '0',
+    'Acquire::http::Timeout': '10',
+    'Acquire::http::ConnectionAttemptDelayMsec': '250',
     // Else apt-get calls an update without a network a success.
     'APT::Update::Error-Mode': 'any',
   };

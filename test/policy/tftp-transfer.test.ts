@@ -118,8 +118,17 @@ describe('block numbers', () => {
     ['in lock-step', []],
     ['in windows', [['windowsize', '7']]],
   ] as [string, [string, string][]][])('roll over to 0 after 65535, %s', (_name, more) => {
-    const bytes = file(65_540 * 8);
+    // Twice.
+    const bytes = file(131_080 * 8);
     expect(play(bytes, [['blksize', '8'], ...more]).bytes.equals(bytes)).toBe(true);
+  });
+  test('after a roll-over an ACK that came before is not answered either', () => {
+    const transfer = open(70_000 * 512);
+    for (let block = 1; block <= 65_540; block += 1) {
+      acknowledge(transfer, wireBlock(block), block);
+    }
+    expect([65_540, 65_539, 65_535].map((block) => acknowledge(transfer, wireBlock(block), 70_000))).toEqual(['wait', 'wait', 'wait']);
+    expect(transfer.acked).toBe(65_540);
   });
 });
 

@@ -46,11 +46,11 @@ export function addBenchCommands(program: Command, contextOf: () => Context): vo
       requireRoot('A benchmark makes networks and starts servers, and');
       await ensureTools('bench', context);
       const report = await runBench(context, options);
+      context.print(context.json ? JSON.stringify(report) : textReport(report));
       if (options.markdown !== undefined) {
         const document = await readFile(options.markdown, 'utf8').catch(() => '');
         await writeFile(options.markdown, withTables(document, markdownReport(report)));
       }
-      context.print(context.json ? JSON.stringify(report) : textReport(report));
       if (!report.ok) {
         const missed = report.goals.filter((goal) => !goal.met).length;
         throw new UserError('failed', `${missed} of ${report.goals.length} goals were not met`);

@@ -7,9 +7,9 @@ import { FakeClock } from '../../support/fake-clock.ts';
 import { MemoryNetwork } from '../../support/memory-network.ts';
 import { anyAddress, boardAddress, serverAddress, startDhcp } from '../../support/servers.ts';
 
-async function ask(network: MemoryNetwork, packet: Buffer): Promise<{ at: number; data: Buffer }[]> {
+async function ask(network: MemoryNetwork, packet: Buffer, port = 68): Promise<{ at: number; data: Buffer }[]> {
   const heard: { at: number; data: Buffer }[] = [];
-  const client = network.open(anyAddress, 68, (data) => heard.push({ at: network.clock.now(), data }));
+  const client = network.open(anyAddress, port, (data) => heard.push({ at: network.clock.now(), data }));
   client.send(packet, { address: limitedBroadcast, port: 67 });
   await network.clock.run(() => false, 5000);
   await client.close();
@@ -30,6 +30,19 @@ describe('what a board hears', () => {
     const heard = await ask(network, capture('pi3-rom-discover'));
     expect(heard.map(({ at }) => at)).toEqual([2, 602, 1202]);
     expect(new Set(heard.map(({ data }) => data.toString('hex'))).size).toBe(1);
+  });
+  test.each([4011, 1068])('from port %i, which any user may send from: nothing, and nobody is looked up', async (port) => {
+    const network = new MemoryNetwork(new FakeClock());
+    const dhcp = startDhcp(network, 'full');
+    expect(await ask(network, capture('pi4-eeprom-discover'), port)).toEqual([]);
+    expect([dhcp.reports, dhcp.bad]).toEqual([[], [`source port is ${port}`]]);
+  });
+  test('a datagram far beyond what firmware sends is not read', async () => {
+    const network = new MemoryNetwork(new FakeClock());
+    const dhcp = startDhcp(network, 'full');
+    const discover = capture('pi4-eeprom-discover');
+    expect(await ask(network, Buffer.concat([discover, Buffer.alloc(60_000)]))).toEqual([]);
+    expect(dhcp.bad).toHaveLength(1);
   });
   test('an unknown board: nothing, but it is reported', async () => {
     const network = new MemoryNetwork(new FakeClock());
