@@ -1,10 +1,10 @@
 /** A network of its own with the real server, on which simulated boards boot. */
-import { mkdir, rm, symlink } from 'node:fs/promises';
+import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { projectRoot } from '../../config/places.ts';
 import { UserError } from '../../domain/errors.ts';
-import { parseIpv4, parseSubnet } from '../../domain/ipv4.ts';
+import { ipv4FromNumber, ipv4ToNumber, parseIpv4, parseSubnet } from '../../domain/ipv4.ts';
 import { parseMac } from '../../domain/mac.ts';
 import { type Child, startChild } from '../../process/supervise.ts';
 import { insideNamespace, Lab } from '../../sim/lab.ts';
@@ -23,7 +23,8 @@ import { publishSyntheticImage, syntheticImage } from './synthetic-image.ts';
 const subnet = '10.79.0.0/20';
 const serverAddress = '10.79.0.1';
 const routerAddress = '10.79.0.2';
-const routerPool = '10.79.1.0,10.79.7.255';
+const routerFirst = '10.79.1.0';
+const routerPool = `${routerFirst},10.79.15.250`;
 /** Of the port that all boards share; no board has it. */
 const portMac = '02:00:00:00:00:01';
 const graceMs = 5000;
@@ -43,7 +44,7 @@ export async function playInLab(context: Context, flags: SimFlags, plan: SimPlan
   await using stack = new AsyncDisposableStack();
   const lab = stack.use(await Lab.create({ name: 'sim', address: parseIpv4(serverAddress), subnet: parseSubnet(subnet) }));
   if (flags.mode === 'proxy') {
-    stack.use(await startRouter(lab));
+    stack.use(await startRouter(lab, plan, state));
   }
   const serve = flags.mode === 'proxy' ? ['--mode', 'proxy'] : ['--mode', 'full', '--subnet', subnet];
   const server = stack.use(new DemoServer({ lab, state, env, flags: [...serve, '--log-level', 'info'] }));
@@ -110,8 +111,14 @@ export async function registerBoards(context: Context, client: AdminClient, plan
   return `sim${first}`;
 }
 
-/** The home router: gives addresses and knows nothing of booting. */
-async function startRouter(lab: Lab): Promise<Child> {
+/**
+ * The home router: gives addresses and knows nothing of booting. It has a reservation for each board: a 3B never sends a
+ * REQUEST, so a router without them may well offer one address to two boards.
+ */
+async function startRouter(lab: Lab, { boards }: SimPlan, state: string): Promise<Child> {
+  const hosts = join(state, 'router-hosts');
+  const first = ipv4ToNumber(parseIpv4(routerFirst));
+  await writeFile(hosts, boards.map(({ mac }, index) => `${mac},${ipv4FromNumber(first + index)}\n`).join(''));
   const router = await lab.addBoard(parseMac('02:00:00:00:00:02'));
   const enter = (file: string, args: readonly string[]): Child => {
     const [program, all] = insideNamespace(router, file, args);
@@ -128,7 +135,7 @@ async function startRouter(lab: Lab): Promise<Child> {
     '--pid-file=',
     '--no-ping',
   ];
-  return enter('dnsmasq', [...args, `--dhcp-range=${routerPool},1h`, '--dhcp-lease-max=4000']);
+  return enter('dnsmasq', [...args, `--dhcp-range=${routerPool},1h`, `--dhcp-hostsfile=${hosts}`, '--dhcp-lease-max=4000']);
 }
 
 /** In a process of its own, because a process is in one network name space. */

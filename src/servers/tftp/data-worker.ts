@@ -215,7 +215,8 @@ class DataThread {
     const packet = readPacket(data, () => {});
     if (packet?.kind === 'error') {
       this.#end(entry, stoppedBy(entry.transfer, packet.code, packet.message));
-    } else if (packet) {
+    } else if (packet && packet.kind !== 'rrq') {
+      // A copy of the request may go astray; anything else no reader sends.
       this.#batch.queueBytes(entry.line.fd, entry, illegal);
       this.#end(entry, stoppedBy(entry.transfer, TftpErrorCode.IllegalOperation, `client sent ${packet.kind}`));
     }

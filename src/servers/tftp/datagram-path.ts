@@ -102,6 +102,9 @@ class DatagramTransfer implements OpenTransfer {
       case 'error':
         this.#end(stoppedBy(this.#transfer, packet.code, packet.message));
         return;
+      case 'rrq':
+        // A copy of the request that went astray.
+        return;
       default:
         this.#endpoint.send(encodeTftp({ kind: 'error', code: TftpErrorCode.IllegalOperation, message: 'Illegal TFTP operation' }), peer);
         this.#end(stoppedBy(this.#transfer, TftpErrorCode.IllegalOperation, `client sent ${packet.kind}`));
