@@ -35,7 +35,7 @@ export const Settings = z.strictObject({
   /** What boards with TFTP_PREFIX=1 have as TFTP_PREFIX_STR. */
   tftpPrefixes: z.array(z.string().min(1).max(32)).default([]),
   /** Boards with CLIENT_IP in their EEPROM, which never ask by DHCP, open their boots by asking for a file. */
-  fixedAddresses: z.boolean().default(false),
+  fixedAddresses: z.boolean().default(true),
   /** Threads that move blocks; by default one for each core but one, at most 4. 0 leaves it to Node's own sockets. */
   tftpThreads: z.int().min(0).max(64).optional(),
   /** All transfers on port 69, for firewalls and containers that pass one port only. */

@@ -146,9 +146,7 @@ describe('real tools', () => {
 });
 
 test('a board with a fixed address, which never asks by DHCP, boots as well; from then on its files are its own', async () => {
-  const settings = join(await mkdtemp(join(tmpdir(), 'cardless-fixed-')), 'cardless.yaml');
-  await writeFile(settings, 'fixedAddresses: true\n');
-  await using lab = await startLab('fixed', ['--mode', 'full', '--subnet', subnet, '--config', settings]);
+  await using lab = await startLab('fixed');
   await publishTestImage(lab.state);
   await cardless(['--state', lab.state, 'node', 'add', 'red5', '--serial', serial]);
   const get = async (namespace: string): Promise<string> => {
@@ -164,6 +162,19 @@ test('a board with a fixed address, which never asks by DHCP, boots as well; fro
   const stranger = await lab.lab.addBoard(parseMac('52:54:00:66:66:66'));
   await ran(...insideNamespace(stranger, 'ip', ['address', 'add', '10.78.0.66/24', 'dev', 'eth0']));
   expect(await get(stranger)).toBe('');
+});
+
+test('where fixed addresses are switched off, nobody opens a boot by asking for a file', async () => {
+  const settings = join(await mkdtemp(join(tmpdir(), 'cardless-fixed-')), 'cardless.yaml');
+  await writeFile(settings, 'fixedAddresses: false\n');
+  await using lab = await startLab('notfixed', ['--mode', 'full', '--subnet', subnet, '--config', settings]);
+  await publishTestImage(lab.state);
+  await cardless(['--state', lab.state, 'node', 'add', 'red5', '--serial', serial, '--mac', mac]);
+  const board = await lab.lab.addBoard(mac);
+  await ran(...insideNamespace(board, 'ip', ['address', 'add', '10.78.0.40/24', 'dev', 'eth0']));
+  const fetched = await ran(...insideNamespace(board, 'curl', ['-s', `tftp://10.78.0.1/${serial}/cmdline.txt`]));
+  expect(fetched).toMatchObject({ code: 68, stdout: '' });
+  expect((await lab.server.node('red5')).boot).toBeUndefined();
 });
 
 test('addresses that are in use, or no host can have, are refused', async () => {
