@@ -107,12 +107,16 @@ class Messages {
   readonly head: Buffer;
   readonly words: Uint32Array;
   readonly vectorWords: Uint32Array;
+  readonly nameWords: Uint32Array;
+  readonly headWords: Uint32Array;
 
   constructor(bytesEach: number, vectorsEach: number) {
     this.head = Buffer.alloc(slots * bytesEach);
     this.iovecs = Buffer.alloc(slots * vectorsEach * iovecBytes);
     this.words = wordsOf(this.headers);
     this.vectorWords = wordsOf(this.iovecs);
+    this.nameWords = wordsOf(this.names);
+    this.headWords = wordsOf(this.head);
     const head = addressOf(this.head);
     const names = addressOf(this.names);
     const vectors = addressOf(this.iovecs);
@@ -195,11 +199,16 @@ export class DatagramBatch {
 
   /** 32 bits, as in its sockaddr. */
   peerAddress(slot: number): number {
-    return this.#in.names.readUInt32BE(slot * sockaddrBytes + 4);
+    return swapped(this.#in.nameWords[slot * 4 + 1] ?? 0);
   }
 
   peerPort(slot: number): number {
-    return this.#in.names.readUInt16BE(slot * sockaddrBytes + 2);
+    return swapped(this.#in.nameWords[slot * 4] ?? 0) & 0xffff;
+  }
+
+  /** The first four bytes of a datagram, as a number in network byte order. */
+  firstWord(slot: number): number {
+    return swapped(this.#in.headWords[(slot * this.#sizes.receiveBytes) >>> 2] ?? 0);
   }
 
   /** How many blocks of a window may be queued as one message; 1 where the kernel or the way there cannot cut them up. */
@@ -214,13 +223,12 @@ export class DatagramBatch {
   queue(fd: number, { address, port }: Destination, blocks: BlockRun): void {
     const { opcode, first, count, memory, blockBytes, lastBytes } = blocks;
     const slot = this.#nextSlot(fd, address, port);
-    const { head, vectorWords } = this.#out;
+    const { headWords, vectorWords } = this.#out;
     const vectors = slot * this.#outVectors * 4;
+    const heads = (slot * this.#sizes.sendBytes) >>> 2;
     let from = memory;
     for (let index = 0; index < count; index += 1) {
-      const headAt = slot * this.#sizes.sendBytes + index * 4;
-      head.writeUInt16BE(opcode, headAt);
-      head.writeUInt16BE((first + index) & 0xffff, headAt + 2);
+      headWords[heads + index] = swapped((opcode << 16) | ((first + index) & 0xffff));
       const vector = vectors + index * 8;
       vectorWords[vector + 2] = 4;
       vectorWords[vector + 4] = from >>> 0;
@@ -303,14 +311,17 @@ export class DatagramBatch {
       this.flush(fd);
     }
     const slot = this.#queued;
-    const at = slot * sockaddrBytes;
-    const { names } = this.#out;
-    names.writeUInt16LE(AF_INET, at);
-    names.writeUInt16BE(port, at + 2);
-    names.writeUInt32BE(address, at + 4);
+    const { nameWords } = this.#out;
+    nameWords[slot * 4] = AF_INET | (swapped(port) & 0xffff_0000);
+    nameWords[slot * 4 + 1] = swapped(address);
     this.#queued += 1;
     return slot;
   }
+}
+
+/** Network byte order, for machines with the other one; all that we run on are. */
+function swapped(word: number): number {
+  return ((word >>> 24) | ((word >>> 8) & 0xff00) | ((word << 8) & 0xff_0000) | (word << 24)) >>> 0;
 }
 
 function wordsOf(bytes: Buffer): Uint32Array {

@@ -183,19 +183,18 @@ class DataThread {
   #hear(line: Line, now: number): void {
     const batch = this.#batch;
     const count = batch.receive(line.fd);
-    const bytes = batch.received;
     for (let slot = 0; slot < count; slot += 1) {
-      const at = batch.offset(slot);
-      const length = batch.length(slot);
       const peer = batch.peerAddress(slot) * 65_536 + batch.peerPort(slot);
       const entry = line.byPeer.get(peer);
-      const opcode = length >= 4 ? bytes.readUInt16BE(at) : 0;
+      const word = batch.length(slot) >= 4 ? batch.firstWord(slot) : 0;
+      const opcode = word >>> 16;
       if (!entry) {
         this.#stranger(line, peer, opcode);
       } else if (opcode === Opcode.Ack) {
-        this.#acknowledge(entry, bytes.readUInt16BE(at + 2), now);
+        this.#acknowledge(entry, word & 0xffff, now);
       } else if (opcode !== 0) {
-        this.#other(entry, bytes.subarray(at, at + length));
+        const at = batch.offset(slot);
+        this.#other(entry, batch.received.subarray(at, at + batch.length(slot)));
       }
     }
     batch.flush(line.fd);
