@@ -52,7 +52,11 @@ export class PeerPrograms {
     const triplet = process.arch === 'arm64' ? 'aarch64-linux-gnu' : 'x86_64-linux-gnu';
     const libraries = [join(this.#prefix, 'usr/lib', triplet), join(this.#prefix, 'lib', triplet)].join(':');
     const settings = Object.entries({ ...env, LD_LIBRARY_PATH: libraries }).map(([name, value]) => `${name}=${value}`);
-    return ['env', [...settings, join(this.#prefix, 'usr/sbin', program), ...args]];
+    return ['env', [...settings, this.fileOf(program), ...args]];
+  }
+
+  fileOf(program: string): string {
+    return join(this.#prefix, 'usr/sbin', program);
   }
 }
 
@@ -93,7 +97,9 @@ export async function startKea(programs: PeerPrograms, segment: Segment, directo
   await mkdir(directory, { recursive: true });
   const file = join(directory, 'kea-dhcp4.json');
   await writeFile(file, JSON.stringify(keaConfiguration(segment, directory), undefined, 2));
-  const env = { KEA_LOCKFILE_DIR: directory, KEA_PIDFILE_DIR: directory, KEA_DHCP_DATA_DIR: directory };
+  const places = { KEA_LOCKFILE_DIR: directory, KEA_PIDFILE_DIR: directory, KEA_DHCP_DATA_DIR: directory };
+  // Else it looks for its helper where the package would install it.
+  const env = { ...places, KEA_LFC_EXECUTABLE: programs.fileOf('kea-lfc') };
   return await startPeer('kea', segment, 67, programs.command('kea-dhcp4', ['-c', file], env));
 }
 
