@@ -5,7 +5,7 @@
  */
 import { closeSync, writeSync } from 'node:fs';
 import koffi from 'koffi';
-import { SystemError } from './libc.ts';
+import { forceReceiveBuffer, SystemError } from './libc.ts';
 
 const libc = koffi.load('libc.so.6');
 const recvmmsg = libc.func('int recvmmsg(int fd, void *messages, unsigned int count, int flags, void *timeout)');
@@ -22,7 +22,6 @@ const POLLIN = 1;
 const POLLOUT = 4;
 const SOL_SOCKET = 1;
 const SO_SNDBUFFORCE = 32;
-const SO_RCVBUFFORCE = 33;
 
 export const slots = 128;
 const sockaddrBytes = 16;
@@ -49,7 +48,7 @@ export function enlargeBuffers(fd: number): void {
   const value = Buffer.alloc(4);
   value.writeInt32LE(socketBufferBytes);
   setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, value, value.length);
-  setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, value, value.length);
+  forceReceiveBuffer(fd, socketBufferBytes);
 }
 
 /** Wakes a thread that waits in `DatagramBatch.wait`. */

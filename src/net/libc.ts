@@ -155,7 +155,8 @@ export function openUdpFrameDescriptor(interfaceIndex: number, port: number): nu
   }
 }
 
-function udpPortFilter(port: number): PacketFilter {
+/** For a packet that begins with its IPv4 header: UDP to this port, no later fragment. */
+export function udpPortFilter(port: number): PacketFilter {
   return [
     [0x30, 0, 0, 9], // protocol
     [0x15, 0, 6, 17], // is UDP?

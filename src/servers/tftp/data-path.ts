@@ -22,3 +22,8 @@ export interface DataPath {
   open(request: DataRequest): OpenTransfer;
   close(): Promise<void>;
 }
+
+/** A client names a transfer by its address and port. */
+export function keyOf(peer: UdpPeer): string {
+  return `${peer.address}:${peer.port}`;
+}

@@ -2,7 +2,7 @@
 import { closeSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
-import { type Ipv4, ipv4ToNumber } from '../../domain/ipv4.ts';
+import { ipv4ToNumber } from '../../domain/ipv4.ts';
 import { addressOf, enlargeBuffers, WakeUp } from '../../net/datagram-batch.ts';
 import type { DataPath, DataRequest, OpenTransfer } from './data-path.ts';
 import type { Command, Ended } from './worker-messages.ts';
@@ -93,7 +93,7 @@ export class DataThreads implements AsyncDisposable {
     this.#held.set(id, held);
     thread.transfers += 1;
     const { peer, bytes, asked, pace } = request;
-    const where = { group, address: addressNumber(peer.address), port: peer.port, memory: addressOf(bytes), size: bytes.length };
+    const where = { group, address: ipv4ToNumber(peer.address), port: peer.port, memory: addressOf(bytes), size: bytes.length };
     this.#tell(thread, { kind: 'open', id, ...where, asked, pace });
     return {
       again: () => this.#tell(thread, { kind: 'again', id }),
@@ -119,10 +119,6 @@ export class DataThreads implements AsyncDisposable {
     thread.port.postMessage(command);
     thread.wakeUp.ring();
   }
-}
-
-function addressNumber(address: Ipv4): number {
-  return ipv4ToNumber(address);
 }
 
 function openAll(openDescriptor: () => number, wanted: number): number[] {

@@ -4,6 +4,7 @@
  */
 import type { UdpEndpoint, UdpPeer } from '../../net/udp-endpoint.ts';
 import { Opcode } from '../../protocol/tftp/packet.ts';
+import { keyOf } from './data-path.ts';
 
 type OnMessage = (data: Buffer, peer: UdpPeer) => void;
 
@@ -39,8 +40,4 @@ export class SinglePort {
     };
     return { port: endpoint.port, send: endpoint.send, close, [Symbol.asyncDispose]: close };
   };
-}
-
-function keyOf(peer: UdpPeer): string {
-  return `${peer.address}:${peer.port}`;
 }

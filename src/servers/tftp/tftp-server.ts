@@ -5,7 +5,7 @@ import type { UdpEndpoint, UdpPeer } from '../../net/udp-endpoint.ts';
 import { toNetascii } from '../../policy/netascii.ts';
 import type { Pace, TransferOutcome } from '../../policy/tftp-transfer.ts';
 import { encodeTftp, TftpErrorCode, type TftpPacket } from '../../protocol/tftp/packet.ts';
-import type { DataPath, OpenTransfer } from './data-path.ts';
+import { type DataPath, keyOf, type OpenTransfer } from './data-path.ts';
 import { readPacket } from './read-packet.ts';
 
 export type FileAnswer =
@@ -187,8 +187,4 @@ export class TftpServer {
       this.#ofClient.delete(running.peer.address);
     }
   }
-}
-
-function keyOf(peer: UdpPeer): string {
-  return `${peer.address}:${peer.port}`;
 }
