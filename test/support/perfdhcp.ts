@@ -13,10 +13,14 @@ export async function perfdhcpCommand(args: readonly string[]): Promise<readonly
     return [`/${program}`, args];
   }
   const root = join(process.env['CARDLESS_CACHE'] ?? join(homedir(), '.cache/cardless'), 'test/perfdhcp');
-  if (!(await isThere(join(root, program)))) {
+  // Libraries that this machine had at that time were not fetched, and may have been removed since.
+  if (!(await works(await unpackedCommand(root, ['-v'])))) {
     await unpack(root);
   }
-  // Where Kea's libraries are installed only its programs were fetched.
+  return await unpackedCommand(root, args);
+}
+
+async function unpackedCommand(root: string, args: readonly string[]): Promise<readonly [string, readonly string[]]> {
   const names = (await isThere(join(root, 'usr/lib'))) ? await readdir(join(root, 'usr/lib')) : [];
   const libraries = names.map((name) => join(root, 'usr/lib', name));
   return ['env', [`LD_LIBRARY_PATH=${[join(root, 'usr/lib'), ...libraries].join(':')}`, join(root, program), ...args]];
@@ -38,6 +42,13 @@ async function unpack(root: string): Promise<void> {
   await rm(archives, { recursive: true });
   await rm(root, { recursive: true, force: true });
   await rename(draft, root);
+}
+
+async function works(command: readonly [string, readonly string[]]): Promise<boolean> {
+  return await run(...command).then(
+    () => true,
+    () => false,
+  );
 }
 
 async function isThere(file: string): Promise<boolean> {

@@ -1,5 +1,5 @@
 /** The servers that ours is compared with: Debian's, started here in the foreground, never as services of this machine. */
-import { access, mkdir, readdir, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../../domain/errors.ts';
@@ -27,24 +27,41 @@ export class PeerPrograms {
   static async fetch(context: Context): Promise<PeerPrograms> {
     const prefix = join(context.places.cache, 'bench-peers');
     const programs = new PeerPrograms(prefix);
-    if (await isReadable(join(prefix, 'complete'))) {
+    if (await programs.#areComplete()) {
       return programs;
     }
+    await rm(prefix, { recursive: true, force: true });
     const archives = join(prefix, 'archives');
     await mkdir(join(archives, 'partial'), { recursive: true });
     context.note('fetching the packages tftpd-hpa and kea-dhcp4-server');
     const { signal } = context;
     const place = ['-o', `Dir::Cache::archives=${archives}`];
     await run('apt-get', ['update', '-q'], { signal });
-    const wanted = ['tftpd-hpa', 'kea-dhcp4-server'];
+    const wanted = ['tftpd-hpa', 'kea-dhcp4-server', 'kea-common'];
     // --reinstall also fetches what this machine has installed already.
     const args = [...place, 'install', '--download-only', '--reinstall', '-y', '-q', '--no-install-recommends', ...wanted];
     await run('apt-get', args, { signal, env: { DEBIAN_FRONTEND: 'noninteractive' } });
     for (const name of (await readdir(archives)).filter((file) => file.endsWith('.deb'))) {
       await run('dpkg', ['-x', join(archives, name), prefix], { signal });
     }
-    await writeFile(join(prefix, 'complete'), '');
     return programs;
+  }
+
+  /**
+   * Each program is asked to start: libraries that this machine had when the packages were fetched are not among them, and
+   * may have been removed since.
+   */
+  async #areComplete(): Promise<boolean> {
+    for (const program of ['in.tftpd', 'kea-dhcp4', 'kea-lfc']) {
+      const works = await run(...this.command(program, ['-V'])).then(
+        () => true,
+        () => false,
+      );
+      if (!works) {
+        return false;
+      }
+    }
+    return true;
   }
 
   /** A program of the unpacked packages, with their libraries. */
@@ -145,11 +162,4 @@ async function isListening(segment: Segment, port: number): Promise<boolean> {
   const sockets = await run(...insideNamespace(segment.namespace, 'cat', ['/proc/net/udp']));
   const wanted = port.toString(16).toUpperCase().padStart(4, '0');
   return sockets.split('\n').some((line) => line.trim().split(/\s+/)[1]?.split(':')[1] === wanted);
-}
-
-async function isReadable(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
-    () => false,
-  );
 }
