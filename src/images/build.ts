@@ -2,22 +2,15 @@ import { copyFile, cp, mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Architecture, Image } from '../domain/image.ts';
 import { run } from '../process/run.ts';
-import { buildInitramfs } from './initramfs.ts';
-import { type OnProgress, section } from './progress.ts';
-import { publishImage } from './publish.ts';
+import { type AssembleOptions, assembleImage, initramfsFile } from './assemble.ts';
+import { section } from './progress.ts';
 import type { Recipe } from './recipe.ts';
 import { buildTree } from './tree.ts';
 
-export interface BuildOptions {
-  readonly images: string;
+export interface BuildOptions extends AssembleOptions {
   readonly cache: string;
-  /** A directory of this build's own; removed at its end. */
-  readonly work: string;
   /** Do not use a cached tree. */
   readonly fresh: boolean;
-  readonly signal: AbortSignal;
-  readonly onProgress: OnProgress;
-  readonly now: Date;
 }
 
 /** Device trees under the names that Pi firmware asks for; mainline kernels call these SoCs by another number. */
@@ -33,27 +26,24 @@ export async function buildImage(recipe: Recipe, arch: Architecture, options: Bu
   await mkdir(work, { recursive: true });
   try {
     const tree = await buildTree(recipe, arch, { ...options, onProgress: section(onProgress, 0, 0.9) });
-    onProgress({ phase: 'building the initramfs', fraction: 0.9 });
-    const image = join(work, 'image');
-    const boot = join(image, 'boot');
+    onProgress({ phase: 'collecting the boot files', fraction: 0.9 });
+    const boot = join(work, 'boot');
     await mkdir(boot, { recursive: true });
-    await copyFile(join(tree.directory, 'root.img'), join(image, 'root.img'));
-    await buildInitramfs({
-      arch,
-      modules: join(tree.directory, 'modules'),
-      kernelVersion: tree.kernelVersion,
-      busybox: join(tree.directory, 'busybox'),
-      work,
-      output: join(boot, 'initramfs.img'),
-      signal,
-    });
-    onProgress({ phase: 'collecting the boot files', fraction: 0.94 });
     await (arch === 'arm64'
       ? collectPiFiles(tree.directory, boot, signal)
       : copyFile(join(tree.directory, 'vmlinuz'), join(boot, 'vmlinuz')));
-    onProgress({ phase: 'publishing', fraction: 0.97 });
-    const facts = { name: recipe.name, arch, kernelVersion: tree.kernelVersion, rootFormat: tree.rootFormat };
-    const published = await publishImage(image, facts, options.images, options.now);
+    const kernel = { version: tree.kernelVersion, modules: join(tree.directory, 'modules'), initramfs: initramfsFile };
+    const published = await assembleImage(
+      {
+        root: join(tree.directory, 'root.img'),
+        rootFormat: tree.rootFormat,
+        boot,
+        kernels: [kernel],
+        busybox: join(tree.directory, 'busybox'),
+      },
+      { name: recipe.name, arch },
+      { ...options, onProgress: section(onProgress, 0.92, 1) },
+    );
     onProgress({ phase: 'done', fraction: 1 });
     return published;
   } finally {

@@ -2,7 +2,6 @@
  * A configured Debian tree, and the packages that are only unpacked: kernel, firmware, busybox. This is the slow part,
  * so its result is kept in the cache under the recipe's key.
  */
-import { createHash } from 'node:crypto';
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
@@ -10,6 +9,7 @@ import { UserError } from '../domain/errors.ts';
 import type { Architecture } from '../domain/image.ts';
 import { containedCommand, run } from '../process/run.ts';
 import { debianSources } from './apt-sources.ts';
+import { packRoot, type RootFormat } from './pack-root.ts';
 import { type OnProgress, section } from './progress.ts';
 import { type Recipe, recipeKey } from './recipe.ts';
 
@@ -22,7 +22,7 @@ export interface TreeParts {
   /** root.img, vmlinuz, busybox, modules/, dtbs/, firmware/, parts.json */
   readonly directory: string;
   readonly kernelVersion: string;
-  readonly rootFormat: 'erofs' | 'squashfs';
+  readonly rootFormat: RootFormat;
 }
 
 export interface TreeOptions {
@@ -51,7 +51,13 @@ export async function buildTree(recipe: Recipe, arch: Architecture, options: Tre
   const kernelVersion = await unpackBootPackages(debs, options.work, tree, parts, options.signal);
   await removeIdentity(tree);
   options.onProgress({ phase: 'packing the root', fraction: 0.8 });
-  const rootFormat = await packRoot(tree, join(parts, 'root.img'), kernelVersion, options.signal);
+  const rootFormat = await packRoot({
+    tree,
+    output: join(parts, 'root.img'),
+    modules: [join(tree, 'usr/lib/modules', kernelVersion)],
+    identity: `${await readFile(join(tree, 'var/lib/dpkg/status'), 'utf8')}${kernelVersion}`,
+    signal: options.signal,
+  });
   await writeFile(join(parts, 'parts.json'), JSON.stringify({ kernelVersion, rootFormat }));
   await rm(cached, { recursive: true, force: true });
   await mkdir(join(options.cache, 'trees'), { recursive: true });
@@ -137,26 +143,6 @@ async function removeIdentity(tree: string): Promise<void> {
   );
   await writeFile(join(tree, 'etc/machine-id'), '');
   await writeFile(join(tree, 'etc/fstab'), '');
-}
-
-/** erofs where the kernel has it: it needs less than half of squashfs's requests for the same boot. */
-async function packRoot(tree: string, file: string, kernelVersion: string, signal: AbortSignal): Promise<'erofs' | 'squashfs'> {
-  const modules = join(tree, 'usr/lib/modules', kernelVersion);
-  const known = `${await readFile(join(modules, 'modules.dep'), 'utf8')}\n${await readFile(join(modules, 'modules.builtin'), 'utf8')}`;
-  if (!/\/erofs\.ko/.test(known)) {
-    await run(
-      'mksquashfs',
-      [tree, file, '-comp', 'zstd', '-b', '131072', '-noappend', '-no-progress', '-all-time', '0', '-mkfs-time', '0'],
-      { signal },
-    );
-    return 'squashfs';
-  }
-  // The UUID tells a client that reconnects whether it got the same root, so it follows the content.
-  const status = await readFile(join(tree, 'var/lib/dpkg/status'));
-  const hash = createHash('sha256').update(status).update(kernelVersion).digest('hex');
-  const uuid = [hash.slice(0, 8), hash.slice(8, 12), hash.slice(12, 16), hash.slice(16, 20), hash.slice(20, 32)].join('-');
-  await run('mkfs.erofs', ['-zlz4hc', '-C65536', '-Eztailpacking', '-T0', `-U${uuid}`, file, tree], { signal });
-  return 'erofs';
 }
 
 async function copyIfThere(from: string, to: string): Promise<void> {

@@ -1,0 +1,65 @@
+/** The last steps of every way to an image: an initramfs for each kernel, then one directory that appears by a rename. */
+import { copyFile, cp, mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { Architecture, Image, ImageName } from '../domain/image.ts';
+import { buildInitramfs } from './initramfs.ts';
+import type { RootFormat } from './pack-root.ts';
+import type { OnProgress } from './progress.ts';
+import { publishImage } from './publish.ts';
+
+/** What boards and iPXE are told to fetch where an image has one kernel. */
+export const initramfsFile = 'initramfs.img';
+
+export interface KernelSource {
+  /** As in `uname -r`. */
+  readonly version: string;
+  /** The kernel's modules directory, with modules.dep. */
+  readonly modules: string;
+  /** Its name among the boot files. */
+  readonly initramfs: string;
+}
+
+export interface ImageSource {
+  /** The packed root file system. */
+  readonly root: string;
+  readonly rootFormat: RootFormat;
+  /** A directory with all boot files but the initramfs. */
+  readonly boot: string;
+  /** The first one is what the image is listed with. */
+  readonly kernels: readonly [KernelSource, ...KernelSource[]];
+  /** Statically linked, for the image's architecture. */
+  readonly busybox: string;
+}
+
+export interface AssembleOptions {
+  readonly images: string;
+  /** A directory of this job's own; its caller removes it. */
+  readonly work: string;
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
+  readonly now: Date;
+}
+
+export interface ImageIdentity {
+  readonly name: ImageName;
+  readonly arch: Architecture;
+}
+
+export async function assembleImage(source: ImageSource, identity: ImageIdentity, options: AssembleOptions): Promise<Image> {
+  const { work, signal, onProgress } = options;
+  const image = join(work, 'image');
+  const boot = join(image, 'boot');
+  await mkdir(image, { recursive: true });
+  await cp(source.boot, boot, { recursive: true });
+  await copyFile(source.root, join(image, 'root.img'));
+  for (const [index, kernel] of source.kernels.entries()) {
+    onProgress({ phase: `building the initramfs for ${kernel.version}`, fraction: (0.6 * index) / source.kernels.length });
+    const { version: kernelVersion, modules, initramfs } = kernel;
+    const output = join(boot, initramfs);
+    const { busybox } = source;
+    await buildInitramfs({ arch: identity.arch, modules, kernelVersion, busybox, work: join(work, initramfs), output, signal });
+  }
+  onProgress({ phase: 'publishing', fraction: 0.6 });
+  const facts = { ...identity, kernelVersion: source.kernels[0].version, rootFormat: source.rootFormat };
+  return await publishImage(image, facts, options.images, options.now);
+}
