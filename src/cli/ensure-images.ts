@@ -1,7 +1,8 @@
 import type { Architecture } from '../domain/image.ts';
 import { withServer } from './admin-client.ts';
 import type { Context } from './context.ts';
-import { buildImages, type ImageView, listImages } from './image-commands.ts';
+import { buildImages } from './image/build-image.ts';
+import { type ImageView, listImages } from './image/image-view.ts';
 
 /** The image that demo and tests boot. */
 export const demoImage = 'debian-13';

@@ -1,52 +1,42 @@
-/** What the operator's API does: the registry and the jobs behind it. */
-import { join } from 'node:path';
-import type { Places } from '../config/places.ts';
+/** What the operator's API does: the registry of nodes. */
 import type { Settings } from '../config/schema.ts';
 import { UserError } from '../domain/errors.ts';
-import { type Image, parseImageName } from '../domain/image.ts';
+import { parseImageName } from '../domain/image.ts';
 import { broadcastOf, contains, type Ipv4, parseIpv4, type Subnet } from '../domain/ipv4.ts';
 import { parseMac } from '../domain/mac.ts';
 import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
 import { expandRange } from '../domain/range.ts';
 import { isPiSerial, parseSerial } from '../domain/serial.ts';
-import { buildImage } from '../images/build.ts';
-import type { ImageCatalog } from '../images/catalog.ts';
-import { section } from '../images/progress.ts';
-import { loadRecipe } from '../images/recipe.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
-import type { AdminOptions, ImageBuild, NodeAdd, NodeChange } from '../servers/http/admin-face.ts';
+import type { AdminOptions, NodeAdd, NodeChange } from '../servers/http/admin-face.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { SessionStore } from '../store/sessions.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import type { Exports } from './exports.ts';
 import type { HostKeys } from './identity.ts';
-import type { Job, Jobs } from './jobs.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
 export interface AdminServiceOptions {
-  readonly places: Places;
   readonly settings: Settings;
   readonly nodes: NodeStore;
   readonly sessionStore: SessionStore;
   readonly sessions: BootSessions;
   readonly unclaimed: UnclaimedBoards;
-  readonly images: ImageCatalog;
   readonly overlays: OverlayDisks;
   readonly exports: Exports;
   readonly hostKeys: HostKeys;
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
-  readonly jobs: Jobs;
   /** Subnets whose addresses we give out, and our own address in each. */
   readonly served: readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
   readonly leaseHolder: (address: Ipv4) => NodeName | undefined;
   readonly status: () => object;
 }
 
-type AdminService = Omit<AdminOptions, 'onFailure'>;
+type AdminService = Omit<AdminOptions, 'images' | 'jobs' | 'onFailure'>;
 
 export function createAdminService(options: AdminServiceOptions): AdminService {
-  const { nodes, sessions, unclaimed, images, jobs } = options;
+  const { nodes, sessions, unclaimed } = options;
   const change = (names: string, what: Parameters<NodeStore['update']>[1]): readonly Node[] => {
     const found = findNodes(nodes, names);
     for (const node of found) {
@@ -90,10 +80,6 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
       return found;
     },
     listBoots: (name) => options.sessionStore.of(nodes.require(parseNodeName(name)).name).map(withoutSecrets),
-    listImages: async () => (await images.list()).map(imageView),
-    startBuild: (request) => startBuild(request, options),
-    showJob: (id) => jobs.get(id),
-    cancelJob: (id) => jobs.cancel(id),
   };
 }
 
@@ -178,41 +164,6 @@ async function removeNode(node: Node, options: AdminServiceOptions): Promise<voi
   options.sessions.forget(node.name);
   await options.overlays.remove(node.name);
   await options.hostKeys.remove(node.name);
-}
-
-async function startBuild(request: ImageBuild, options: AdminServiceOptions): Promise<Job> {
-  const { jobs, places } = options;
-  const recipe = await loadRecipe(request.recipe);
-  const wanted = request.architectures ?? recipe.architectures;
-  const missing = wanted.find((arch) => !recipe.architectures.includes(arch));
-  if (missing !== undefined) {
-    throw new UserError('bad-input', `The recipe ${recipe.name} is not for ${missing}`, {
-      hint: `It is for: ${recipe.architectures.join(', ')}`,
-    });
-  }
-  const [busy] = jobs.running();
-  if (busy) {
-    throw new UserError('in-use', `Job ${busy.id} (${busy.title}) is still running`, {
-      hint: 'Wait for it, or end it with Ctrl-C where it was started',
-    });
-  }
-  return jobs.start(`build ${recipe.name} for ${wanted.join(' and ')}`, async (signal, onProgress) => {
-    const built: object[] = [];
-    for (const [index, arch] of wanted.entries()) {
-      const work = join(places.work, `build-${recipe.name}-${arch}`);
-      const part = section(onProgress, index / wanted.length, (index + 1) / wanted.length);
-      const common = { images: places.images, cache: places.cache, work, fresh: request.fresh, now: new Date() };
-      built.push(imageView(await buildImage(recipe, arch, { ...common, signal, onProgress: part })));
-    }
-    return { images: built };
-  });
-}
-
-/** For listings: totals in place of the list of files. */
-function imageView({ files, ...image }: Image): object {
-  const sizeOf = (matches: (path: string) => boolean): number =>
-    files.filter((file) => matches(file.path)).reduce((sum, file) => sum + file.bytes, 0);
-  return { ...image, rootBytes: sizeOf((path) => path === 'root.img'), bootBytes: sizeOf((path) => path.startsWith('boot/')) };
 }
 
 /** Tokens are the node's alone, even from the operator's listings. */

@@ -29,6 +29,7 @@ import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
+import { createImageService } from './image-service.ts';
 import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
 import { startNetconsole } from './netconsole-service.ts';
@@ -130,18 +131,15 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   await watch.start();
 
   const admin = createAdminService({
-    places,
     settings,
     nodes,
     sessionStore,
     sessions,
     unclaimed,
-    images,
     overlays,
     exports,
     hostKeys,
     addressOf: (node) => handover.addressOf(node),
-    jobs,
     get served() {
       return interfaces
         .filter((entry) => entry.settings.mode === 'full')
@@ -163,7 +161,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     }),
   });
   const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
-  stack.use(await listenUnix(createAdminFace({ ...admin, onFailure }), places.adminSocket));
+  const imageAdmin = createImageService({ places, images, jobs });
+  stack.use(await listenUnix(createAdminFace({ ...admin, images: imageAdmin, jobs, onFailure }), places.adminSocket));
   log.info(
     { state: places.state, interfaces: interfaces.map((entry) => `${entry.facts.name} ${entry.settings.mode} ${entry.facts.address}`) },
     'ready',

@@ -13,7 +13,7 @@ import { Lab } from '../../sim/lab.ts';
 import { type Machine, VirtualPc, VirtualPi3 } from '../../sim/machines.ts';
 import { type Context, requireRoot } from '../context.ts';
 import { demoImage, ensureImages } from '../ensure-images.ts';
-import type { ImageView } from '../image-commands.ts';
+import type { ImageView } from '../image/image-view.ts';
 import { timeline } from '../node-commands.ts';
 import { downloadBootPrograms, ensureTools } from '../setup.ts';
 import { DemoServer } from './demo-server.ts';

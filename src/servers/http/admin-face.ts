@@ -2,8 +2,10 @@
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import { z } from 'zod';
 import { UserError } from '../../domain/errors.ts';
-import { architectures } from '../../domain/image.ts';
 import { overlayModes } from '../../domain/node.ts';
+import { body } from './admin/body.ts';
+import { addImageRoutes, type ImageAdmin } from './admin/image-routes.ts';
+import { addJobRoutes, type JobAdmin } from './admin/job-routes.ts';
 
 export const NodeAdd = z.strictObject({
   /** May be a range; `serial`, `mac` and `ip` then need ranges or lists of the same length. */
@@ -23,13 +25,6 @@ export const NodeChange = z.strictObject({
 });
 export type NodeChange = z.infer<typeof NodeChange>;
 
-export const ImageBuild = z.strictObject({
-  recipe: z.string(),
-  architectures: z.array(z.enum(architectures)).optional(),
-  fresh: z.boolean().default(false),
-});
-export type ImageBuild = z.infer<typeof ImageBuild>;
-
 /** Every answer is a value that JSON can carry; every refusal a UserError. */
 export interface AdminOptions {
   readonly status: () => object;
@@ -42,10 +37,8 @@ export interface AdminOptions {
   readonly removeNodes: (names: string) => Promise<readonly object[]>;
   readonly reimageNodes: (names: string) => readonly object[];
   readonly listBoots: (name: string) => readonly object[];
-  readonly listImages: () => Promise<readonly object[]>;
-  readonly startBuild: (request: ImageBuild) => Promise<object>;
-  readonly showJob: (id: string) => object;
-  readonly cancelJob: (id: string) => object;
+  readonly images: ImageAdmin;
+  readonly jobs: JobAdmin;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -79,13 +72,8 @@ export function createAdminFace(options: AdminOptions): Express {
   api.post('/nodes/:names/reimage', (request, response) => void response.json(options.reimageNodes(request.params.names)));
   api.get('/nodes/:name/boots', (request, response) => void response.json(options.listBoots(request.params.name)));
   api.get('/unclaimed', (_request, response) => void response.json(options.listUnclaimed()));
-  api.get('/images', async (_request, response) => void response.json(await options.listImages()));
-  api.post(
-    '/images/build',
-    async (request, response) => void response.status(202).json(await options.startBuild(body(ImageBuild, request.body))),
-  );
-  api.get('/jobs/:id', (request, response) => void response.json(options.showJob(request.params.id)));
-  api.delete('/jobs/:id', (request, response) => void response.json(options.cancelJob(request.params.id)));
+  addImageRoutes(api, options.images);
+  addJobRoutes(api, options.jobs);
   app.use((request, _response) => {
     throw new UserError('not-found', `There is no ${request.method} ${request.path} in this API`);
   });
@@ -99,14 +87,6 @@ export function createAdminFace(options: AdminOptions): Express {
   };
   app.use(onError);
   return app;
-}
-
-function body<T>(schema: z.ZodType<T>, value: unknown): T {
-  const result = schema.safeParse(value);
-  if (!result.success) {
-    throw new UserError('bad-input', `The request is not understood:\n${z.prettifyError(result.error)}`);
-  }
-  return result.data;
 }
 
 /** What express itself refuses: bodies that are no JSON, bad percent encoding. */
