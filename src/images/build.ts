@@ -8,7 +8,6 @@ import type { Recipe } from './recipe.ts';
 import { buildTree } from './tree.ts';
 
 export interface BuildOptions extends AssembleOptions {
-  readonly cache: string;
   /** Do not use a cached tree. */
   readonly fresh: boolean;
 }
@@ -39,7 +38,6 @@ export async function buildImage(recipe: Recipe, arch: Architecture, options: Bu
         rootFormat: tree.rootFormat,
         boot,
         kernels: [kernel],
-        busybox: join(tree.directory, 'busybox'),
       },
       { name: recipe.name, arch },
       { ...options, onProgress: section(onProgress, 0.92, 1) },

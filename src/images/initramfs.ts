@@ -2,22 +2,19 @@
 import { chmod, copyFile, mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
-import type { Architecture } from '../domain/image.ts';
 import { run } from '../process/run.ts';
 import { moduleClosure, readModulesList } from './modules.ts';
+import type { NodePrograms } from './node-programs.ts';
 
 /** What init, the udhcpc script and a person at a rescue console call. */
 const applets =
   'sh cat chmod cp date dmesg find grep ip ls lsmod mkdir modprobe mount ping ps reboot rm sed sleep sort switch_root sync tail tar tr udhcpc umount uname wget xargs';
 
-const compilers: Record<Architecture, string> = { arm64: 'aarch64-linux-gnu-gcc', amd64: 'x86_64-linux-gnu-gcc' };
-
 export interface InitramfsOptions {
-  readonly arch: Architecture;
+  readonly programs: NodePrograms;
   /** The kernel's modules directory, with modules.dep. */
   readonly modules: string;
   readonly kernelVersion: string;
-  readonly busybox: string;
   /** An empty directory to work in. */
   readonly work: string;
   readonly output: string;
@@ -29,18 +26,15 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<void> {
   const tree = join(work, 'initramfs');
   const source = join(projectRoot, 'rootfs');
   await Promise.all(['bin', 'sbin', 'etc', 'dev', 'proc', 'sys', 'run', 'tmp'].map((name) => mkdir(join(tree, name), { recursive: true })));
-  await copyFile(options.busybox, join(tree, 'bin/busybox'));
-  await chmod(join(tree, 'bin/busybox'), 0o755);
+  for (const [name, file] of Object.entries({ busybox: options.programs.busybox, 'nbd-attach': options.programs.nbdAttach })) {
+    await copyFile(file, join(tree, 'bin', name));
+    await chmod(join(tree, 'bin', name), 0o755);
+  }
   await Promise.all(applets.split(' ').map((name) => symlink('busybox', join(tree, 'bin', name))));
   // Where the kernel itself looks for modprobe.
   await symlink('../bin/modprobe', join(tree, 'sbin/modprobe'));
   await copyFile(join(source, 'initramfs/init'), join(tree, 'init'));
   await copyFile(join(source, 'initramfs/udhcpc.script'), join(tree, 'etc/udhcpc.script'));
-  await run(
-    compilers[options.arch],
-    ['-static', '-O2', '-s', '-o', join(tree, 'bin/nbd-attach'), join(source, 'nbd-attach/nbd-attach.c')],
-    { signal },
-  );
   await copyModules(options, tree);
   await pack(tree, options.output, work, signal);
 }

@@ -1,5 +1,5 @@
 /**
- * A configured Debian tree, and the packages that are only unpacked: kernel, firmware, busybox. This is the slow part,
+ * A configured Debian tree, and the packages that are only unpacked: kernel and firmware. This is the slow part,
  * so its result is kept in the cache under the recipe's key.
  */
 import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
@@ -8,7 +8,7 @@ import { projectRoot } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
 import type { Architecture } from '../domain/image.ts';
 import { containedCommand, run } from '../process/run.ts';
-import { debianSources } from './apt-sources.ts';
+import { writeSources } from './apt-sources.ts';
 import { packRoot, type RootFormat } from './pack-root.ts';
 import { type OnProgress, section } from './progress.ts';
 import { type Recipe, recipeKey } from './recipe.ts';
@@ -19,7 +19,7 @@ const builderVersion = 3;
 const usualPackageLines = 270;
 
 export interface TreeParts {
-  /** root.img, vmlinuz, busybox, modules/, dtbs/, firmware/, parts.json */
+  /** root.img, vmlinuz, modules/, dtbs/, firmware/, parts.json */
   readonly directory: string;
   readonly kernelVersion: string;
   readonly rootFormat: RootFormat;
@@ -73,9 +73,7 @@ async function readParts(directory: string): Promise<TreeParts | undefined> {
 }
 
 async function bootstrap(recipe: Recipe, arch: Architecture, tree: string, debs: string, options: TreeOptions): Promise<void> {
-  const sources = await debianSources(recipe.suite);
-  const sourcesFile = join(options.work, 'sources.list');
-  await writeFile(sourcesFile, `${sources.join('\n')}\n`);
+  const sources = await writeSources(recipe.suite, join(options.work, 'sources.list'));
   const hook = join(projectRoot, 'rootfs/recipes/fetch-boot-packages.sh');
   const components = sources.length > 0 ? [] : ['--components=main,non-free-firmware'];
   const args = [
@@ -90,7 +88,7 @@ async function bootstrap(recipe: Recipe, arch: Architecture, tree: string, debs:
     `--customize-hook=${quoteShell(hook)} ${arch} ${quoteShell(debs)}`,
     recipe.suite,
     tree,
-    ...(sources.length > 0 ? [sourcesFile] : []),
+    ...sources,
   ];
   let lines = 0;
   const [file, contained] = containedCommand('mmdebstrap', args);
@@ -120,7 +118,6 @@ async function unpackBootPackages(debs: string, work: string, tree: string, part
     });
   }
   await cp(join(unpacked, 'boot', `vmlinuz-${kernelVersion}`), join(parts, 'vmlinuz'));
-  await cp(join(unpacked, 'usr/bin/busybox'), join(parts, 'busybox'));
   await copyIfThere(join(unpacked, `usr/lib/linux-image-${kernelVersion}/broadcom`), join(parts, 'dtbs'));
   await copyIfThere(join(unpacked, 'usr/lib/raspi-firmware'), join(parts, 'firmware'));
   await mkdir(join(tree, 'usr/lib/modules'), { recursive: true });
