@@ -14,7 +14,11 @@ import { writeSources } from './apt-sources.ts';
 /** One release for all images, so that every node runs the same busybox. */
 const suite = 'trixie';
 
-const compilers: Record<Architecture, string> = { arm64: 'aarch64-linux-gnu-gcc', amd64: 'x86_64-linux-gnu-gcc' };
+const compilers: Record<Architecture, string> = {
+  arm64: 'aarch64-linux-gnu-gcc',
+  armhf: 'arm-linux-gnueabihf-gcc',
+  amd64: 'x86_64-linux-gnu-gcc',
+};
 
 export interface NodeProgramsOptions {
   readonly cache: string;
