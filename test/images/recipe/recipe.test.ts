@@ -139,7 +139,7 @@ describe('a recipe that is wrong is told with place and value', () => {
     ['locale: german', 'locale: "german": is not a locale, for example en_GB.UTF-8'],
     ['timeZone: ../etc/passwd', 'timeZone: "../etc/passwd": is not a time zone'],
     ['kernel: Linux', 'kernel: "Linux": is no'],
-    ['kernel: {amd46: linux-image-rt-amd64}', 'kernel: {"amd46":"linux-image-rt-amd64"}: is no package, and no packages by architecture'],
+    ['kernel: {amd46: linux-image-rt-amd64}', 'kernel: there is no key "amd46"; did you mean "amd64"?'],
     ['firmware: mine', 'firmware: "mine"'],
     ['kernelArguments: ["cardless.token=x"]', 'kernelArguments[0]: "cardless.token=x": is no kernel argument'],
     ['services: {enable: [x]}', 'services: there is no key "enable"; did you mean "enabled"?'],
