@@ -1,11 +1,14 @@
-import { chmodSync, mkdirSync, mkdtempSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
+import { parse } from 'yaml';
+import { projectRoot } from '#src/config/places.ts';
 import { UserError } from '#src/domain/errors.ts';
 import { customization } from '#src/images/recipe/customize.ts';
 import { loadRecipe, shippedRecipes } from '#src/images/recipe/load-recipe.ts';
 import { isPlain, kernelPackage, type Recipe, recipeKey, wantedPackages } from '#src/images/recipe/recipe.ts';
+import { knownKeys } from '#src/images/recipe/schema.ts';
 
 function folder(files: Readonly<Record<string, string>>): string {
   const directory = mkdtempSync(join(tmpdir(), 'cardless-recipe-'));
@@ -62,6 +65,39 @@ describe('shipped recipes', () => {
     expect(await loadRecipe('debian-docker')).toMatchObject({ kernelArguments: ['cgroup_enable=memory'], dataVolume: true });
   });
 });
+
+describe('README.md', () => {
+  const readme = readFileSync(join(projectRoot, 'README.md'), 'utf8');
+  const chapter = readme.slice(readme.indexOf('## Images: recipes'), readme.indexOf('## Settings'));
+  const [example = '', ours = ''] = [...chapter.matchAll(/^```yaml\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text);
+  test('its example has every key there is, and loads', async () => {
+    const document: unknown = parse(example);
+    expect(keysOf(document)).toEqual(knownKeys([]).toSorted());
+    const inside = (key: string): object[] => (Reflect.get(Object(document), key) as object[]).flat();
+    for (const key of ['users', 'files']) {
+      expect([...new Set(inside(key).flatMap(keysOf))].toSorted(), key).toEqual(knownKeys([key]).toSorted());
+    }
+    expect(keysOf(Reflect.get(Object(document), 'services'))).toEqual(knownKeys(['services']).toSorted());
+    const directory = folder({ 'worker.yaml': example, 'files/tool': '' });
+    expect(await loadRecipe(join(directory, 'worker.yaml'))).toMatchObject({
+      name: 'worker',
+      packages: expect.arrayContaining(['systemd']),
+    });
+  });
+  test('so does the one that extends hpc', async () => {
+    const directory = folder({ 'ours.yaml': ours, 'slurm.conf': '', 'munge.key': '' });
+    expect((await loadRecipe(join(directory, 'ours.yaml'))).files.at(-1)).toMatchObject({ owner: 'munge:munge', mode: '0400' });
+  });
+  test('it names every shipped recipe', async () => {
+    for (const name of await shippedRecipes()) {
+      expect(chapter).toContain(`| \`${name}\` |`);
+    }
+  });
+});
+
+function keysOf(value: unknown): string[] {
+  return Object.keys(Object(value)).toSorted();
+}
 
 describe('extends', () => {
   const base = `name: base
