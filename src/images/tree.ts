@@ -14,7 +14,7 @@ import { readBootstrapFailure } from './bootstrap-failure.ts';
 import { packRoot, type RootFormat } from './pack-root.ts';
 import { type OnProgress, section } from './progress.ts';
 import { type Customization, customization, quoteShell, stepMark } from './recipe/customize.ts';
-import { isPlain, kernelPackage, type Recipe, recipeKey, wantedPackages } from './recipe/recipe.ts';
+import { beyondPackages, kernelPackage, type Recipe, recipeKey, wantedPackages } from './recipe/recipe.ts';
 
 /** Raise when the code below makes another tree from the same recipe. */
 const builderVersion = 3;
@@ -62,7 +62,7 @@ export async function buildTree(recipe: Recipe, arch: Architecture, options: Tre
     tree,
     output: join(parts, 'root.img'),
     modules: [join(tree, 'usr/lib/modules', kernelVersion)],
-    identity: `${await readFile(join(tree, 'var/lib/dpkg/status'), 'utf8')}${kernelVersion}${isPlain(recipe) ? '' : key}`,
+    identity: `${await readFile(join(tree, 'var/lib/dpkg/status'), 'utf8')}${kernelVersion}${beyondPackages(recipe)}`,
     signal,
   });
   await writeFile(join(parts, 'parts.json'), JSON.stringify({ kernelVersion, rootFormat }));

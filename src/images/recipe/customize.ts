@@ -75,25 +75,33 @@ function firstLine(text: string): string {
 }
 
 function userLines(user: RecipeUser, keysFile: string, inputs: Map<string, PlacedFile['from']>): string[] {
-  const { name, uid, groups = [], shell = '/bin/bash', sudo, authorizedKeys = [], passwordHash } = user;
-  const options = ['--shell', shell, ...(passwordHash === undefined ? [] : ['--password', quoteShell(passwordHash)])].join(' ');
+  const { name, uid, groups = [], shell, sudo, authorizedKeys = [], passwordHash } = user;
+  const said = [
+    ...(shell === undefined ? [] : ['--shell', quoteShell(shell)]),
+    ...(passwordHash === undefined ? [] : ['--password', quoteShell(passwordHash)]),
+  ];
   // "*" is no password's hash, and unlike "!" it does not make sshd refuse keys as well.
-  const fresh = passwordHash === undefined ? " --password '*'" : '';
+  const defaults = [...(shell === undefined ? ['--shell', '/bin/bash'] : []), ...(passwordHash === undefined ? ["--password '*'"] : [])];
+  const created = [...(uid === undefined ? [] : ['--uid', String(uid)]), ...said, ...defaults].join(' ');
   const group = `$(inside id -gn ${name})`;
   const home = `"$(inside getent passwd ${name} | cut -d: -f6)"`;
   if (authorizedKeys.length > 0) {
     inputs.set(keysFile, { content: `${authorizedKeys.join('\n')}\n` });
   }
   return [
-    `inside test -x ${quoteShell(shell)} || fail ${quoteShell(`there is no shell ${shell}; is the package that has it in packages?`)}`,
+    ...(shell === undefined
+      ? []
+      : [
+          `inside test -x ${quoteShell(shell)} || fail ${quoteShell(`there is no shell ${shell}; is the package that has it in packages?`)}`,
+        ]),
     ...groups.map(
       (wanted) =>
         `inside getent group ${wanted} >/dev/null || fail ${quoteShell(`there is no group "${wanted}"; is the package that makes it in packages?`)}`,
     ),
     `if inside id ${name} >/dev/null 2>&1; then`,
-    `    inside usermod ${options} ${name}`,
+    `    ${said.length > 0 ? `inside usermod ${said.join(' ')} ${name}` : ':'}`,
     'else',
-    `    inside useradd --create-home ${uid === undefined ? '' : `--uid ${uid} `}--user-group ${options}${fresh} ${name}`,
+    `    inside useradd --create-home --user-group ${created} ${name}`,
     'fi',
     ...(groups.length > 0 ? [`inside usermod --append --groups ${groups.join(',')} ${name}`] : []),
     ...(authorizedKeys.length > 0

@@ -92,9 +92,10 @@ export function recipeKey(recipe: Recipe, arch: Architecture, builderVersion: nu
     .slice(0, 16);
 }
 
-/** The tree is what its packages make of it, and nothing else. */
-export function isPlain(recipe: Recipe): boolean {
-  return Object.keys(saidBeyondPackages(recipe)).length === 0;
+/** What makes the tree another one than its packages alone would; empty when nothing does. */
+export function beyondPackages(recipe: Recipe): string {
+  const said = saidBeyondPackages(recipe);
+  return Object.keys(said).length === 0 ? '' : JSON.stringify(said);
 }
 
 function saidBeyondPackages(recipe: Recipe): object {
