@@ -74,7 +74,7 @@ const newState = async (): Promise<string> => await mkdtemp(join(tmpdir(), 'card
 describe('a recipe', () => {
   test('gives the same image when everything is made anew, and all that it says is in there', async () => {
     const state = await newState();
-    const [first, second] = [await buildIn(state, recipe), await buildIn(await newState(), recipe, '--fresh')];
+    const [first, second] = await Promise.all([buildIn(state, recipe), buildIn(await newState(), recipe, '--fresh')]);
     expect(first.code, first.stderr).toBe(0);
     expect(second.code, second.stderr).toBe(0);
     const [one, two] = [first, second].map(({ stdout }) => (JSON.parse(stdout) as { digest: string }[])[0]?.digest);
@@ -100,14 +100,15 @@ describe('a recipe', () => {
         /no package "linux-image-nothing" for .*\n.*under kernel/,
       ],
     ];
-    for (const [text, message] of cases) {
+    const check = async ([text, message]: (typeof cases)[number]): Promise<void> => {
       const state = await newState();
       const { stderr, code } = await buildIn(state, text);
       expect(stderr).toMatch(message);
-      expect(code).toBe(1);
+      expect(code).toBeGreaterThan(0);
       expect(await readdir(join(state, 'images')).catch(() => [])).toEqual([]);
       expect(await readdir(join(state, 'work')).catch(() => [])).toEqual([]);
-    }
+    };
+    await Promise.all(cases.map(check));
   });
 });
 

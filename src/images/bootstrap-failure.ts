@@ -8,7 +8,9 @@ const linesShown = 8;
 
 /** undefined when nothing of it is known: then the error says most as it is. */
 export function readBootstrapFailure(lines: readonly string[], recipe: Recipe, arch: Architecture): UserError | undefined {
-  return noSpace(lines) ?? missingPackage(lines, recipe, arch) ?? failedStep(lines) ?? noMirror(lines, recipe) ?? conflict(lines);
+  return (
+    noSpace(lines) ?? missingPackage(lines, recipe, arch) ?? failedStep(lines) ?? readMirrorFailure(lines, recipe.suite) ?? conflict(lines)
+  );
 }
 
 function noSpace(lines: readonly string[]): UserError | undefined {
@@ -51,20 +53,29 @@ function failedStep(lines: readonly string[]): UserError | undefined {
   });
 }
 
-function noMirror(lines: readonly string[], recipe: Recipe): UserError | undefined {
-  const noSuite = lines.find((line) => /does not have a Release file|^\s*404 +Not Found/.test(line));
-  if (noSuite !== undefined) {
-    return new UserError('bad-input', `The Debian mirror of this machine has no release "${recipe.suite}", or not all of it`, {
-      hint: 'Correct the suite of the recipe, for example trixie; a mirror in the middle of an update is whole again within the hour',
+/** Any use of the mirror may fail in these ways. */
+export function readMirrorFailure(lines: readonly string[], suite: string): UserError | undefined {
+  const first = (pattern: RegExp): string | undefined =>
+    lines
+      .find((line) => pattern.test(line))
+      ?.replace(/^\s*[EW]: /, '')
+      .trim();
+  const torn = first(/Mirror sync in progress|Hash Sum mismatch/);
+  if (torn !== undefined) {
+    return new UserError('unavailable', `The Debian mirror of this machine contradicts itself: ${torn}`, {
+      hint: 'It is in the middle of an update, or a proxy before it is stale; try again in an hour',
     });
   }
-  const unreachable = lines.find((line) =>
-    /Temporary failure resolving|Could not (connect|resolve)|Unable to connect|Connection (timed out|refused)/.test(line),
-  );
+  if (first(/does not have a Release file|^\s*404 +Not Found/) !== undefined) {
+    return new UserError('bad-input', `The Debian mirror of this machine has no release "${suite}", or not all of it`, {
+      hint: 'Correct the suite of the recipe, for example trixie',
+    });
+  }
+  const unreachable = first(/Temporary failure resolving|Could not (connect|resolve)|Unable to connect|Connection (timed out|refused)/);
   return unreachable === undefined
     ? undefined
-    : new UserError('unavailable', `The Debian mirror of this machine cannot be reached: ${unreachable.replace(/^\s*[EW]: /, '').trim()}`, {
-        hint: 'Does apt-get update work on this machine? The build takes packages from where apt does',
+    : new UserError('unavailable', `The Debian mirror of this machine cannot be reached: ${unreachable}`, {
+        hint: 'Does apt-get update work on this machine? Packages come from where apt gets them',
       });
 }
 

@@ -61,6 +61,15 @@ const rows: readonly Row[] = [
     want: /no release "trixie"/,
   },
   {
+    name: 'a mirror in the middle of an update',
+    given: [
+      '  File has unexpected size (720 != 1108). Mirror sync in progress? [IP: 192.0.2.1 80]',
+      'E: Some index files failed to download.',
+    ],
+    code: 'unavailable',
+    want: /contradicts itself: File has unexpected size \(720 != 1108\)/,
+  },
+  {
     name: 'no network',
     given: ["W: Failed to fetch http://mirror.example/x  Temporary failure resolving 'mirror.example'"],
     code: 'unavailable',
