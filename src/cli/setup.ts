@@ -201,7 +201,13 @@ async function enableForeignPrograms(context: Context): Promise<void> {
       () => false,
     );
     if (!works) {
-      await enableFormat(foreign, format, context);
+      await enableFormat(foreign, format, context).catch((error: unknown) => {
+        // Nothing but an image for 32-bit boards needs it, and mmdebstrap then says so.
+        if (foreign !== 'armhf' || !(error instanceof UserError) || error.code === 'cancelled') {
+          throw error;
+        }
+        context.note(`armhf programs do not run on this machine: ${error.message}`);
+      });
     }
   }
 }
