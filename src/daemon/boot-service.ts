@@ -11,7 +11,7 @@ import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { whyNotServed } from '../policy/boot-information.ts';
 import { isUnderWay, opensSession, stageOfFile } from '../policy/boot-progress.ts';
-import { architectureOf, type Client } from '../policy/classify-client.ts';
+import { architecturesOf, type Client } from '../policy/classify-client.ts';
 import { RateLimit } from '../policy/rate-limit.ts';
 import {
   type BootFacts,
@@ -147,13 +147,15 @@ export class BootService {
   }
 
   async #openNow(node: Node, client: SessionClient): Promise<BootSession | undefined> {
-    const arch = architectureOf(client, node.serial);
-    const image = await this.#options.images.newest(node.image, arch);
-    if (!image) {
-      this.#options.log.warn({ node: node.name, image: node.image, arch }, 'no such image; cardless image build makes one');
-      return undefined;
+    const architectures = architecturesOf(client, node.serial);
+    for (const arch of architectures) {
+      const image = await this.#options.images.newest(node.image, arch);
+      if (image) {
+        return this.#options.sessions.open({ node: node.name, arch, client: client.class, digest: image.digest, mac: client.mac });
+      }
     }
-    return this.#options.sessions.open({ node: node.name, arch, client: client.class, digest: image.digest, mac: client.mac });
+    this.#options.log.warn({ node: node.name, image: node.image, architectures }, 'no such image; cardless image build makes one');
+    return undefined;
   }
 
   async #session(node: NodeName): Promise<BootSession | undefined> {

@@ -6,7 +6,7 @@ import type { Image } from '../domain/image.ts';
 import { buildImage } from '../images/build.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import { section } from '../images/progress.ts';
-import { loadRecipe } from '../images/recipe.ts';
+import { loadRecipe } from '../images/recipe/load-recipe.ts';
 import type { ImageAdmin, ImageBuild } from '../servers/http/admin/image-routes.ts';
 import type { Job, Jobs } from './jobs.ts';
 

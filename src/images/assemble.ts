@@ -3,6 +3,7 @@ import { copyFile, cp, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Architecture, Image, ImageName } from '../domain/image.ts';
 import { buildInitramfs } from './initramfs.ts';
+import { ensureNodePrograms } from './node-programs.ts';
 import type { RootFormat } from './pack-root.ts';
 import type { OnProgress } from './progress.ts';
 import { publishImage } from './publish.ts';
@@ -27,12 +28,11 @@ export interface ImageSource {
   readonly boot: string;
   /** The first one is what the image is listed with. */
   readonly kernels: readonly [KernelSource, ...KernelSource[]];
-  /** Statically linked, for the image's architecture. */
-  readonly busybox: string;
 }
 
 export interface AssembleOptions {
   readonly images: string;
+  readonly cache: string;
   /** A directory of this job's own; its caller removes it. */
   readonly work: string;
   readonly signal: AbortSignal;
@@ -43,6 +43,8 @@ export interface AssembleOptions {
 export interface ImageIdentity {
   readonly name: ImageName;
   readonly arch: Architecture;
+  readonly kernelArguments?: readonly string[];
+  readonly dataVolume?: boolean;
 }
 
 export async function assembleImage(source: ImageSource, identity: ImageIdentity, options: AssembleOptions): Promise<Image> {
@@ -52,12 +54,14 @@ export async function assembleImage(source: ImageSource, identity: ImageIdentity
   await mkdir(image, { recursive: true });
   await cp(source.boot, boot, { recursive: true });
   await copyFile(source.root, join(image, 'root.img'));
+  onProgress({ phase: `getting the programs of ${identity.arch} nodes`, fraction: 0 });
+  const programs = await ensureNodePrograms({ cache: options.cache, arch: identity.arch, signal });
   for (const [index, kernel] of source.kernels.entries()) {
     onProgress({ phase: `building the initramfs for ${kernel.version}`, fraction: (0.6 * index) / source.kernels.length });
     const { version: kernelVersion, modules, initramfs } = kernel;
     const output = join(boot, initramfs);
-    const { busybox } = source;
-    await buildInitramfs({ arch: identity.arch, modules, kernelVersion, busybox, work: join(work, initramfs), output, signal });
+    const { cache } = options;
+    await buildInitramfs({ programs, modules, kernelVersion, cache, work: join(work, initramfs), output, signal });
   }
   onProgress({ phase: 'publishing', fraction: 0.6 });
   const facts = { ...identity, kernelVersion: source.kernels[0].version, rootFormat: source.rootFormat };

@@ -13,6 +13,7 @@ import {
   parseImageDigest,
   parseImageName,
 } from '../domain/image.ts';
+import { isKernelArgument } from '../domain/kernel-arguments.ts';
 
 const Manifest = z.object({
   name: parsed(parseImageName),
@@ -20,6 +21,8 @@ const Manifest = z.object({
   arch: z.enum(architectures),
   kernelVersion: z.string(),
   rootFormat: z.enum(['erofs', 'squashfs']),
+  kernelArguments: z.array(z.string().refine(isKernelArgument)).exactOptional(),
+  dataVolume: z.boolean().exactOptional(),
   files: z.array(z.object({ path: z.string(), bytes: z.int(), sha256: z.string() })),
   createdAt: z.string(),
 });
