@@ -148,12 +148,13 @@ export class BootService {
 
   async #openNow(node: Node, client: SessionClient): Promise<BootSession | undefined> {
     const arch = architectureOf(client, node.serial);
-    const image = await this.#options.images.newest(node.image, arch);
-    if (!image) {
-      this.#options.log.warn({ node: node.name, image: node.image, arch }, 'no such image; cardless image build makes one');
+    // From here on the boot has its version: a tag that moves, or a newer build, is for the next one.
+    const found = await this.#options.images.resolve(node.image, arch);
+    if (found.kind !== 'found') {
+      this.#options.log.warn({ node: node.name, image: node.image, arch, reason: found.reason }, 'no such image');
       return undefined;
     }
-    return this.#options.sessions.open({ node: node.name, arch, client: client.class, digest: image.digest, mac: client.mac });
+    return this.#options.sessions.open({ node: node.name, arch, client: client.class, digest: found.image.digest, mac: client.mac });
   }
 
   async #session(node: NodeName): Promise<BootSession | undefined> {

@@ -24,6 +24,8 @@ export interface Image {
   readonly kernelVersion: string;
   readonly rootFormat: 'erofs' | 'squashfs';
   readonly files: readonly ImageFile[];
+  /** The version that this one was made from. */
+  readonly parent?: ImageDigest;
   /** ISO 8601. */
   readonly createdAt: string;
 }
