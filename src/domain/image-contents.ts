@@ -54,3 +54,6 @@ export interface ImageDiff {
   /** How many more of each there are than are listed. */
   readonly notListed: { readonly added: number; readonly removed: number; readonly changed: number };
 }
+
+/** What kind of processor a kernel file is for. */
+export type KernelFormat = 'arm64' | 'arm' | 'x86' | 'unknown';

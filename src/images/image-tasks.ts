@@ -1,8 +1,8 @@
 /** What is too much work for the thread that answers boards, and how it gets it done. */
 import { Worker } from 'node:worker_threads';
 import { UserError } from '../domain/errors.ts';
-import type { ContentEntry, ImageDiff, KernelModules } from '../domain/image-contents.ts';
-import type { KernelFormat } from './kernel-format.ts';
+import type { ContentEntry, ImageDiff, KernelFormat, KernelModules } from '../domain/image-contents.ts';
+import type { InitramfsModules } from './initramfs-modules.ts';
 
 export type HashResult = { readonly bytes: number; readonly sha256: string } | { readonly unreadable: string };
 
@@ -27,8 +27,8 @@ export interface ImageTasks {
   readonly summary: { readonly task: { readonly list: string }; readonly result: ContentsSummary };
   readonly diff: { readonly task: { readonly from: ListWithBoot; readonly to: ListWithBoot }; readonly result: ImageDiff };
   readonly kernelFormat: { readonly task: { readonly file: string }; readonly result: KernelFormat };
-  /** Names of the modules in an initramfs; undefined when it is none that we can read. */
-  readonly initramfs: { readonly task: { readonly file: string }; readonly result: readonly string[] | undefined };
+  /** The modules in an initramfs; undefined when it is none that we can read. */
+  readonly initramfs: { readonly task: { readonly file: string }; readonly result: InitramfsModules | undefined };
 }
 
 export type TaskKind = keyof ImageTasks;

@@ -7,11 +7,22 @@ const magics = ['070701', '070702'];
 const trailer = 'TRAILER!!!';
 const zstdMagic = 0xfd2f_b528;
 
+export interface InitramfsModules {
+  /** Of the kernel that they are for. */
+  readonly version: string | undefined;
+  readonly modules: readonly string[];
+}
+
 /** Undefined when it is not packed in a way that we know, or damaged. */
-export function initramfsModules(packed: Buffer): string[] | undefined {
+export function initramfsModules(packed: Buffer): InitramfsModules | undefined {
   try {
     const archive = unpack(packed);
-    return archive && cpioNames(archive).filter(isModule).map(moduleName);
+    if (!archive) {
+      return undefined;
+    }
+    const names = cpioNames(archive);
+    const version = names.map((name) => /(?:^|\/)lib\/modules\/([^/]+)$/.exec(name)?.[1]).find((found) => found !== undefined);
+    return { version, modules: names.filter(isModule).map(moduleName) };
   } catch {
     // What cannot be unpacked is damaged.
     return undefined;

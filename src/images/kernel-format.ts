@@ -1,8 +1,6 @@
 /** What kind of kernel a file is, by its first bytes. */
 import zlib from 'node:zlib';
-
-export const kernelFormats = ['arm64', 'arm', 'x86', 'unknown'] as const;
-export type KernelFormat = (typeof kernelFormats)[number];
+import type { KernelFormat } from '../domain/image-contents.ts';
 
 /** So much of the file is enough. */
 export const kernelHeadBytes = 65_536;

@@ -9,7 +9,8 @@ export type ImageFacts = Pick<Image, 'name' | 'arch' | 'kernelVersion' | 'rootFo
 
 /**
  * Turns a finished directory into an image: digests, manifest, everything on disk, then one rename. Before the rename
- * nothing is visible, after it everything is there. Publishing the same content again changes its date and nothing else.
+ * nothing is visible, after it everything is there. Publishing the same content again changes its date, and mends what was
+ * damaged on the disk.
  */
 export async function publishImage(directory: string, facts: ImageFacts, images: string, now: Date): Promise<Image> {
   const files = await describeFiles(directory);
@@ -20,9 +21,12 @@ export async function publishImage(directory: string, facts: ImageFacts, images:
   await mkdir(images, { recursive: true });
   const target = join(images, digest);
   if (await exists(target)) {
-    // Built again it is the newest version again: only its manifest, which has the date, takes the old one's place.
-    await rename(join(directory, 'manifest.json'), join(target, 'manifest.json'));
-    await syncPath(target);
+    // Each file takes the place of one with the same bytes. The manifest comes last: with its date it is the newest version.
+    for (const { path } of [...files, { path: 'manifest.json' }]) {
+      await mkdir(dirname(join(target, path)), { recursive: true });
+      await rename(join(directory, path), join(target, path));
+    }
+    await syncTree(target);
   } else {
     await rename(directory, target);
     await syncPath(images);
