@@ -147,14 +147,16 @@ export class BootService {
   }
 
   async #openNow(node: Node, client: SessionClient): Promise<BootSession | undefined> {
-    const architectures = architecturesOf(client, node.serial);
-    for (const arch of architectures) {
-      const image = await this.#options.images.newest(node.image, arch);
-      if (image) {
-        return this.#options.sessions.open({ node: node.name, arch, client: client.class, digest: image.digest, mac: client.mac });
+    const reasons: string[] = [];
+    for (const arch of architecturesOf(client, node.serial)) {
+      // From here on the boot has its version: a tag that moves, or a newer build, is for the next one.
+      const found = await this.#options.images.resolve(node.image, arch);
+      if (found.kind === 'found') {
+        return this.#options.sessions.open({ node: node.name, arch, client: client.class, digest: found.image.digest, mac: client.mac });
       }
+      reasons.push(`${arch}: ${found.reason}`);
     }
-    this.#options.log.warn({ node: node.name, image: node.image, architectures }, 'no such image; cardless image build makes one');
+    this.#options.log.warn({ node: node.name, image: node.image, reasons }, 'no such image; cardless image build makes one');
     return undefined;
   }
 

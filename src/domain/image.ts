@@ -28,6 +28,8 @@ export interface Image {
   /** Its nodes are to have a data volume. */
   readonly dataVolume?: boolean;
   readonly files: readonly ImageFile[];
+  /** The version that this one was made from. */
+  readonly parent?: ImageDigest;
   /** ISO 8601. */
   readonly createdAt: string;
 }

@@ -1,6 +1,6 @@
 /** What the flags of `cardless sim` say. */
 import { UserError } from '../../domain/errors.ts';
-import { parseImageName } from '../../domain/image.ts';
+import { parseImageRef } from '../../domain/image-ref.ts';
 import { parseMac } from '../../domain/mac.ts';
 import { parseSerial } from '../../domain/serial.ts';
 import type { Faults } from '../../sim/faults.ts';
@@ -86,7 +86,7 @@ function checkTogether(flags: SimFlags, model: Model): void {
     throw new UserError('bad-input', '--out is for a single Raspberry Pi');
   }
   if (flags.image !== undefined) {
-    parseImageName(flags.image);
+    parseImageRef(flags.image);
   }
   if (flags.image !== undefined && flags.bootBytes !== undefined) {
     throw new UserError('bad-input', '--boot-bytes is the size of generated boot files, --image has its own', { hint: 'Give one of them' });
