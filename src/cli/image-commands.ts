@@ -3,10 +3,12 @@ import { withServer } from './admin-client.ts';
 import type { Context } from './context.ts';
 import { addImageBuild } from './image/build-image.ts';
 import { imageTable, listImages } from './image/image-view.ts';
+import { addImageImport } from './image/import-image.ts';
 
 export function addImageCommands(program: Command, contextOf: () => Context): void {
-  const image = program.command('image').description('build and list what nodes boot');
+  const image = program.command('image').description('build, import and list what nodes boot');
   addImageBuild(image, contextOf);
+  addImageImport(image, contextOf);
 
   image
     .command('list')

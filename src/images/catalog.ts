@@ -21,6 +21,8 @@ const Manifest = z.object({
   kernelVersion: z.string(),
   rootFormat: z.enum(['erofs', 'squashfs']),
   files: z.array(z.object({ path: z.string(), bytes: z.int(), sha256: z.string() })),
+  kernels: z.array(z.object({ file: z.string(), version: z.string(), initramfs: z.string() })).exactOptional(),
+  configTxt: z.array(z.string()).exactOptional(),
   createdAt: z.string(),
 });
 

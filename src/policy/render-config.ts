@@ -3,10 +3,11 @@ import { type Image, shortDigest } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Mac } from '../domain/mac.ts';
 import type { NodeName } from '../domain/node.ts';
+import { piKernelLines } from './pi-kernels.ts';
 
 export interface BootFacts {
   readonly node: NodeName;
-  readonly image: Pick<Image, 'name' | 'digest' | 'arch'>;
+  readonly image: Pick<Image, 'name' | 'digest' | 'arch' | 'kernels' | 'configTxt'>;
   readonly mac?: Mac;
   readonly server: Ipv4;
   readonly httpPort: number;
@@ -22,11 +23,10 @@ export interface BootFacts {
 export function renderConfigTxt(facts: BootFacts): string {
   return [
     `# ${facts.node}: ${facts.image.name} ${shortDigest(facts.image.digest)}`,
-    'arm_64bit=1',
     'enable_uart=1',
-    'kernel=kernel8.img',
-    'initramfs initramfs.img followkernel',
+    ...piKernelLines(facts.image),
     ...(facts.bootRamdisk ? [bootRamdiskLine] : []),
+    ...(facts.image.configTxt ?? []),
     '',
   ].join('\n');
 }
