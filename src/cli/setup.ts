@@ -73,7 +73,6 @@ const importing: Tools = {
   bzip2: 'bzip2',
   depmod: 'kmod',
   mcopy: 'mtools',
-  e2fsck: 'e2fsprogs',
   setfattr: 'attr',
   setpriv: 'util-linux',
   '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',

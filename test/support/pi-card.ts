@@ -1,5 +1,5 @@
 /** Small systems in the layouts that real ones have, made of a few files: to import, not to boot. */
-import { chown, link, mkdir, mkdtemp, rename, rm, symlink, truncate, writeFile } from 'node:fs/promises';
+import { chown, link, mkdir, mkdtemp, rm, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -17,8 +17,17 @@ export async function must(file: string, ...args: string[]): Promise<string> {
   return stdout;
 }
 
+const made: string[] = [];
+
 export async function scratch(name: string): Promise<string> {
-  return await mkdtemp(join(tmpdir(), `cardless-${name}-`));
+  const folder = await mkdtemp(join(tmpdir(), `cardless-${name}-`));
+  made.push(folder);
+  return folder;
+}
+
+/** Cards and trees are larger than what other tests leave in the temporary folder. */
+export async function removeScratch(): Promise<void> {
+  await Promise.all(made.splice(0).map((folder) => rm(folder, { recursive: true, force: true })));
 }
 
 /** With the fields by which an arm64 kernel is known, and its version in the text. */
@@ -185,8 +194,4 @@ export async function pcRoot(root: string, arch: 'amd64' | 'i386' = 'amd64'): Pr
     [`boot/vmlinuz-${pcVersion}`]: bzImage(pcVersion),
     ...modules(pcVersion),
   });
-}
-
-export async function replace(file: string, by: string): Promise<void> {
-  await rename(by, file);
 }

@@ -51,7 +51,7 @@ export async function unpackConfined(source: TarSource, options: TarOptions): Pr
     `extract() { ${inTree}/tar -x -f - -p --same-owner ${attributes} ${reporting} -C "$into"; }`,
     source.kind === 'archive'
       ? 'extract <"$1"'
-      : `${source.prepare}\ntar -C "$mnt" -c -f - ${source.oneFileSystem ? '--one-file-system' : ''} ${attributes} --warning=no-file-ignored . | extract`,
+      : `${source.prepare}\ntar -C "$mnt" -c --sparse -f - ${source.oneFileSystem ? '--one-file-system' : ''} ${attributes} --warning=no-file-ignored . | extract`,
   ].join('\n');
   const args = source.kind === 'archive' ? [source.file] : source.args;
   const [file, contained] = containedCommand('bash', ['-c', script, 'unpack', tools, tree, inside, into, ...args]);
@@ -60,33 +60,38 @@ export async function unpackConfined(source: TarSource, options: TarOptions): Pr
     const records = /^tar: @(\d+)/.exec(line)?.[1];
     if (records !== undefined) {
       options.onBytes(Number(records) * recordBytes);
-    } else if (/Removing leading .*\.\.\//.test(line)) {
+    } else if (leadsOut.test(line)) {
       complaints.push(line);
     }
   };
-  try {
-    await run(file, contained, { signal, env: { LC_ALL: 'C' }, onLine });
-  } catch (error) {
-    throw understood(error);
-  }
+  const failure = await run(file, contained, { signal, env: { LC_ALL: 'C' }, onLine }).then(
+    () => undefined,
+    (error: unknown) => understood(error),
+  );
   if (complaints.length > 0) {
     throw new UserError('bad-input', 'The archive has names that lead out of it with ".."; nothing of it was kept', {
       hint: 'No program makes such an archive of a root by itself. Look at it with: tar -tvf FILE | grep -F ..',
     });
   }
+  if (failure !== undefined) {
+    throw failure;
+  }
   await rmdir(inside);
 }
 
+const leadsOut = /Removing leading .*\.\.\/|Member name contains '\.\.'/;
 /** tar's words for archives that are broken. */
+const broken = /Unexpected EOF|does not look like a tar archive|Skipping to next header|invalid tar header/;
+
 function understood(error: unknown): unknown {
   if (!(error instanceof UserError) || error.code !== 'failed') {
     return error;
   }
-  const what =
-    /Unexpected EOF|does not look like a tar archive|Skipping to next header|invalid tar header|Archive contains .* where numeric/;
-  return what.test(error.message)
-    ? new UserError('bad-input', `The archive is damaged or cut short:\n${error.message}`, { cause: error, hint: 'Fetch it again' })
-    : new UserError('bad-input', `The archive cannot be unpacked:\n${error.message}`, { cause: error });
+  const said = error.message.split('\n').flatMap((line) => /tar: (?!@\d|Exiting)(.*)/.exec(line)?.[1] ?? []);
+  const reason = said.length > 0 ? said.join('\n') : error.message;
+  return broken.test(reason)
+    ? new UserError('bad-input', `The archive is damaged or cut short: ${reason}`, { cause: error, hint: 'Fetch it again' })
+    : new UserError('bad-input', `It cannot be unpacked: ${reason}`, { cause: error });
 }
 
 /** The programs and what they are linked with, in one folder. */

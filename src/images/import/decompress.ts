@@ -1,5 +1,6 @@
 /** Unpacks a compressed file to disk, with holes for zeros and an end to what can be too much. */
 import { type FileHandle, open, stat, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { Writable } from 'node:stream';
 import { UserError } from '../../domain/errors.ts';
 import { filter } from '../../process/filter.ts';
@@ -33,7 +34,7 @@ export interface DecompressOptions {
 export async function decompress(options: DecompressOptions): Promise<void> {
   const { input, output, by, signal } = options;
   const packedBytes = (await stat(input)).size;
-  const room = await freeBytes(output);
+  const room = await freeBytes(dirname(output));
   const [program, args] = programs[by];
   await using file = await open(output, 'wx', 0o600);
   const sink = new SparseFile(file, ({ logical, data }) => {
@@ -59,9 +60,9 @@ export async function decompress(options: DecompressOptions): Promise<void> {
   }
 }
 
-/** What a job may fill of the disk that this path is on, in bytes. */
+/** What a job may fill of the disk that this folder is on, in bytes. */
 export async function freeBytes(path: string): Promise<number> {
-  const { bavail, bsize } = await statfs(path).catch(() => statfs(`${path}/..`));
+  const { bavail, bsize } = await statfs(path);
   return Math.max(0, bavail * bsize - reserveBytes);
 }
 

@@ -127,10 +127,11 @@ async function settleJournals(candidates: readonly DiskPartition[], options: Dis
   if (!options.isOurs) {
     await run('cp', ['--reflink=auto', '--sparse=always', options.file, file], { signal: options.signal });
   }
-  for (const { number, startBytes } of dirty) {
-    // Exit code 1 says that something was put right.
-    const script = 'e2fsck -fy -E journal_only "$1" || [ $? -eq 1 ]';
-    await run('bash', ['-c', script, 'journal', `${file}?offset=${startBytes}`], { signal: options.signal });
+  for (const partition of dirty) {
+    const script = 'set -e; mnt="$6"; mkdir -p "$mnt"; mount -t "$1" -o "loop,offset=$3,sizelimit=$4$2" "$5" "$mnt"; umount "$mnt"';
+    const args = ['-c', script, 'journal', ...mountArguments(partition, '', file), `${options.work}/mount.journal`];
+    await run(...containedCommand('bash', args), { signal: options.signal });
+    const { number } = partition;
     notes.push(`The journal of partition ${number} was written back: the system was not shut down before its disk was copied`);
   }
   return file;
