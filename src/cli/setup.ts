@@ -70,6 +70,23 @@ const build: Tools = {
   ...compilers,
 };
 
+/** Images out of systems that others made. */
+const importing: Tools = {
+  'mkfs.erofs': 'erofs-utils',
+  mksquashfs: 'squashfs-tools',
+  mmdebstrap: 'mmdebstrap',
+  cpio: 'cpio',
+  xz: 'xz-utils',
+  zstd: 'zstd',
+  bzip2: 'bzip2',
+  depmod: 'kmod',
+  mcopy: 'mtools',
+  setfattr: 'attr',
+  setpriv: 'util-linux',
+  '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',
+  ...compilers,
+};
+
 const demo: Tools = {
   'qemu-system-aarch64': 'qemu-system-arm',
   'qemu-system-x86_64': 'qemu-system-x86',
@@ -96,6 +113,8 @@ const test: Tools = {
   '/lib/systemd/systemd-networkd': 'systemd',
   atftp: 'atftp',
   busybox: 'busybox',
+  sfdisk: 'fdisk',
+  'mkfs.btrfs': 'btrfs-progs',
 };
 
 /** tftpd-hpa and Kea are fetched by the bench itself: installed, they would start services. */
@@ -108,13 +127,14 @@ const bench: Tools = {
 const purposes = {
   serve,
   build,
+  import: importing,
   demo: { ...serve, ...build, ...demo },
-  test: { ...serve, ...build, ...demo, ...test, ...bench },
+  test: { ...serve, ...build, ...importing, ...demo, ...test, ...bench },
   bench: { ...serve, ...bench },
 } as const;
 export type Purpose = keyof typeof purposes;
 
-export const purposeNames: readonly Purpose[] = ['serve', 'build', 'demo', 'test', 'bench'];
+export const purposeNames: readonly Purpose[] = ['serve', 'build', 'import', 'demo', 'test', 'bench'];
 
 /** Those that run programs of both architectures. */
 const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test'];

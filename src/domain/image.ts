@@ -16,6 +16,14 @@ export interface ImageFile {
   readonly sha256: string;
 }
 
+/** A kernel and what it starts with, both by their names among the boot files. */
+export interface ImageKernel {
+  readonly file: string;
+  /** As in `uname -r`. */
+  readonly version: string;
+  readonly initramfs: string;
+}
+
 /** One immutable version. `files` are in order of path; the digest covers everything but `createdAt`. */
 export interface Image {
   readonly name: ImageName;
@@ -28,6 +36,10 @@ export interface Image {
   /** Its nodes are to have a data volume. */
   readonly dataVolume?: boolean;
   readonly files: readonly ImageFile[];
+  /** Absent: one kernel under the name that all boards of the architecture boot. The first is for those. */
+  readonly kernels?: readonly ImageKernel[];
+  /** Lines about hardware for config.txt, under filters of models. */
+  readonly configTxt?: readonly string[];
   /** The version that this one was made from. */
   readonly parent?: ImageDigest;
   /** ISO 8601. */

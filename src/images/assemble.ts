@@ -18,6 +18,8 @@ export interface KernelSource {
   readonly modules: string;
   /** Its name among the boot files. */
   readonly initramfs: string;
+  /** The kernel's own name among them; absent where boards need not choose. */
+  readonly file?: string;
 }
 
 export interface ImageSource {
@@ -28,6 +30,10 @@ export interface ImageSource {
   readonly boot: string;
   /** The first one is what the image is listed with. */
   readonly kernels: readonly [KernelSource, ...KernelSource[]];
+  /** Lines about hardware for config.txt. */
+  readonly configTxt?: readonly string[];
+  /** Files that are kept with the image, by name. */
+  readonly extras?: Readonly<Record<string, string>>;
 }
 
 export interface AssembleOptions {
@@ -54,6 +60,9 @@ export async function assembleImage(source: ImageSource, identity: ImageIdentity
   await mkdir(image, { recursive: true });
   await cp(source.boot, boot, { recursive: true });
   await copyFile(source.root, join(image, 'root.img'));
+  for (const [name, file] of Object.entries(source.extras ?? {})) {
+    await copyFile(file, join(image, name));
+  }
   onProgress({ phase: `getting the programs of ${identity.arch} nodes`, fraction: 0 });
   const programs = await ensureNodePrograms({ cache: options.cache, arch: identity.arch, signal });
   for (const [index, kernel] of source.kernels.entries()) {
@@ -64,6 +73,13 @@ export async function assembleImage(source: ImageSource, identity: ImageIdentity
     await buildInitramfs({ programs, modules, kernelVersion, cache, work: join(work, initramfs), output, signal });
   }
   onProgress({ phase: 'publishing', fraction: 0.6 });
-  const facts = { ...identity, kernelVersion: source.kernels[0].version, rootFormat: source.rootFormat };
+  const kernels = source.kernels.flatMap(({ file, version, initramfs }) => (file === undefined ? [] : [{ file, version, initramfs }]));
+  const facts = {
+    ...identity,
+    kernelVersion: source.kernels[0].version,
+    rootFormat: source.rootFormat,
+    ...(kernels.length > 0 ? { kernels } : {}),
+    ...(source.configTxt && source.configTxt.length > 0 ? { configTxt: source.configTxt } : {}),
+  };
   return await publishImage(image, facts, options.images, options.now);
 }

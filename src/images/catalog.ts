@@ -27,6 +27,8 @@ const Manifest = z.looseObject({
   kernelArguments: z.array(z.string().refine(isKernelArgument)).exactOptional(),
   dataVolume: z.boolean().exactOptional(),
   files: z.array(z.object({ path: z.string(), bytes: z.int(), sha256: z.string() })),
+  kernels: z.array(z.object({ file: z.string(), version: z.string(), initramfs: z.string() })).exactOptional(),
+  configTxt: z.array(z.string()).exactOptional(),
   parent: parsed(parseImageDigest).exactOptional(),
   createdAt: z.string(),
 });

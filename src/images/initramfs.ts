@@ -111,6 +111,8 @@ async function copyPrograms(programs: NodePrograms, tree: string): Promise<void>
 
 async function copyModules(options: InitramfsOptions, files: readonly string[], tree: string): Promise<void> {
   const target = join(tree, 'lib/modules', options.kernelVersion);
+  // A kernel may have all of them built in.
+  await mkdir(target, { recursive: true });
   for (const file of files) {
     const to = join(target, file.replace(/\.(xz|zst|gz)$/, ''));
     await mkdir(dirname(to), { recursive: true });

@@ -5,7 +5,10 @@ import { UserError } from '../domain/errors.ts';
 import { type Image, type ImageDigest, type ImageFile, parseImageDigest } from '../domain/image.ts';
 import { type HashResult, inThread } from './image-tasks.ts';
 
-export type ImageFacts = Pick<Image, 'name' | 'arch' | 'kernelVersion' | 'rootFormat' | 'kernelArguments' | 'dataVolume'> &
+export type ImageFacts = Pick<
+  Image,
+  'name' | 'arch' | 'kernelVersion' | 'rootFormat' | 'kernels' | 'configTxt' | 'kernelArguments' | 'dataVolume'
+> &
   Partial<Pick<Image, 'parent'>>;
 
 /**

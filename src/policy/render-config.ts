@@ -3,10 +3,11 @@ import { type Image, shortDigest } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Mac } from '../domain/mac.ts';
 import type { NodeName } from '../domain/node.ts';
+import { kernelFiles, piKernelLines } from './pi-kernels.ts';
 
 export interface BootFacts {
   readonly node: NodeName;
-  readonly image: Pick<Image, 'name' | 'digest' | 'arch' | 'kernelArguments'>;
+  readonly image: Pick<Image, 'name' | 'digest' | 'arch' | 'kernels' | 'configTxt' | 'kernelArguments'>;
   readonly mac?: Mac;
   readonly server: Ipv4;
   readonly httpPort: number;
@@ -22,11 +23,10 @@ export interface BootFacts {
 export function renderConfigTxt(facts: BootFacts): string {
   return [
     `# ${facts.node}: ${facts.image.name} ${shortDigest(facts.image.digest)}`,
-    `arm_64bit=${facts.image.arch === 'arm64' ? 1 : 0}`,
     'enable_uart=1',
-    `kernel=${kernelFiles[facts.image.arch]}`,
-    'initramfs initramfs.img followkernel',
+    ...piKernelLines(facts.image),
     ...(facts.bootRamdisk ? [bootRamdiskLine] : []),
+    ...(facts.image.configTxt ?? []),
     '',
   ].join('\n');
 }
@@ -81,13 +81,6 @@ function pcArguments(facts: BootFacts): string {
 function title(facts: BootFacts): string {
   return `Cardless: ${facts.node} boots ${facts.image.name} ${shortDigest(facts.image.digest)}`;
 }
-
-/** Of an image for ARM the kernel has the name that Pi firmware looks for; the one for arm64 is gzip'd. */
-export const kernelFiles: Readonly<Record<Image['arch'], string>> = {
-  amd64: 'vmlinuz',
-  arm64: 'kernel8.img',
-  armhf: 'kernel7.img',
-};
 
 export function renderIpxeBoot(facts: BootFacts): string {
   const base = `http://${facts.server}:${facts.httpPort}/boot/${facts.token}`;
