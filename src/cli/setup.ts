@@ -59,6 +59,7 @@ const build: Tools = {
   zstd: 'zstd',
   depmod: 'kmod',
   setpriv: 'util-linux',
+  getfattr: 'attr',
   ...compilers,
 };
 

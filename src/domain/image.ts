@@ -16,8 +16,16 @@ export interface ImageFile {
   readonly sha256: string;
 }
 
-/** One immutable version. `files` are in order of path; the digest covers everything but `createdAt`. */
-export interface Image {
+/** Where a version comes from. No part of its content: the same content made in another way is the same version. */
+export interface ImageLineage {
+  /** The version that a node ran and changed. */
+  readonly parent?: ImageDigest;
+  /** What its maker said about it. */
+  readonly message?: string;
+}
+
+/** One immutable version. `files` are in order of path; the digest covers everything but `createdAt` and the lineage. */
+export interface Image extends ImageLineage {
   readonly name: ImageName;
   readonly digest: ImageDigest;
   readonly arch: Architecture;

@@ -1,7 +1,7 @@
 /** The last steps of every way to an image: an initramfs for each kernel, then one directory that appears by a rename. */
 import { copyFile, cp, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Architecture, Image, ImageName } from '../domain/image.ts';
+import type { Architecture, Image, ImageLineage, ImageName } from '../domain/image.ts';
 import { buildInitramfs } from './initramfs.ts';
 import { ensureNodePrograms } from './node-programs.ts';
 import type { RootFormat } from './pack-root.ts';
@@ -38,6 +38,7 @@ export interface AssembleOptions {
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
   readonly now: Date;
+  readonly lineage?: ImageLineage;
 }
 
 export interface ImageIdentity {
@@ -62,5 +63,5 @@ export async function assembleImage(source: ImageSource, identity: ImageIdentity
   }
   onProgress({ phase: 'publishing', fraction: 0.6 });
   const facts = { ...identity, kernelVersion: source.kernels[0].version, rootFormat: source.rootFormat };
-  return await publishImage(image, facts, options.images, options.now);
+  return await publishImage(image, facts, options.images, options.now, options.lineage);
 }

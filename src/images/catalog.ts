@@ -22,6 +22,8 @@ const Manifest = z.object({
   rootFormat: z.enum(['erofs', 'squashfs']),
   files: z.array(z.object({ path: z.string(), bytes: z.int(), sha256: z.string() })),
   createdAt: z.string(),
+  parent: parsed(parseImageDigest).exactOptional(),
+  message: z.string().exactOptional(),
 });
 
 export class ImageCatalog {

@@ -47,6 +47,8 @@ async function copyModules(options: InitramfsOptions, tree: string): Promise<voi
     wanted.map((module) => module.name),
   );
   const target = join(tree, 'lib/modules', options.kernelVersion);
+  // Also where the kernel has everything built in.
+  await mkdir(target, { recursive: true });
   for (const file of files) {
     const to = join(target, file.replace(/\.(xz|zst|gz)$/, ''));
     await mkdir(dirname(to), { recursive: true });

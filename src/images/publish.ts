@@ -3,7 +3,7 @@ import { createReadStream } from 'node:fs';
 import { access, mkdir, open, readdir, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
-import { type Image, type ImageFile, parseImageDigest } from '../domain/image.ts';
+import { type Image, type ImageFile, type ImageLineage, parseImageDigest } from '../domain/image.ts';
 
 export type ImageFacts = Pick<Image, 'name' | 'arch' | 'kernelVersion' | 'rootFormat'>;
 
@@ -11,14 +11,20 @@ export type ImageFacts = Pick<Image, 'name' | 'arch' | 'kernelVersion' | 'rootFo
  * Turns a finished directory into an image: digests, manifest, everything on disk, then one rename. Before the rename
  * nothing is visible, after it everything is there. Publishing the same content again changes its date and nothing else.
  */
-export async function publishImage(directory: string, facts: ImageFacts, images: string, now: Date): Promise<Image> {
+export async function publishImage(
+  directory: string,
+  facts: ImageFacts,
+  images: string,
+  now: Date,
+  lineage: ImageLineage = {},
+): Promise<Image> {
   const files = await describeFiles(directory);
   const digest = parseImageDigest(
     createHash('sha256')
       .update(JSON.stringify({ ...facts, files }))
       .digest('hex'),
   );
-  const image: Image = { ...facts, digest, files, createdAt: now.toISOString() };
+  const image: Image = { ...facts, digest, files, createdAt: now.toISOString(), ...lineage };
   await writeFile(join(directory, 'manifest.json'), `${JSON.stringify(image, undefined, 2)}\n`);
   await syncTree(directory);
   await mkdir(images, { recursive: true });
