@@ -33,7 +33,7 @@ export interface AdminServiceOptions {
   readonly status: () => object;
 }
 
-type AdminService = Omit<AdminOptions, 'images' | 'jobs' | 'onFailure'>;
+type AdminService = Omit<AdminOptions, 'images' | 'commits' | 'jobs' | 'onFailure'>;
 
 export function createAdminService(options: AdminServiceOptions): AdminService {
   const { nodes, sessions, unclaimed } = options;

@@ -21,10 +21,12 @@ import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
 import { SessionStore } from '../store/sessions.ts';
 import { createAdminService } from './admin-service.ts';
+import { AgentOrders } from './agent-orders.ts';
 import { loadBootKey } from './boot-key.ts';
 import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
+import { createCommitService } from './commit-service.ts';
 import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
@@ -119,6 +121,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     clock,
     log,
   });
+  const agents = new AgentOrders(sessions, clock);
   const jobs = stack.use(new Jobs(clock, log));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
@@ -162,7 +165,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   });
   const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
   const imageAdmin = createImageService({ places, images, jobs });
-  stack.use(await listenUnix(createAdminFace({ ...admin, images: imageAdmin, jobs, onFailure }), places.adminSocket));
+  const commits = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, clock });
+  stack.use(await listenUnix(createAdminFace({ ...admin, images: imageAdmin, commits, jobs, onFailure }), places.adminSocket));
   log.info(
     { state: places.state, interfaces: interfaces.map((entry) => `${entry.facts.name} ${entry.settings.mode} ${entry.facts.address}`) },
     'ready',
@@ -241,6 +245,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer) => handover.ready(key, peer),
+      agent: agents,
       piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });

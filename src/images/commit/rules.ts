@@ -29,9 +29,9 @@ export const rules: readonly Rule[] = [
   seed('/etc/hosts', 'names of the nodes'),
   seed('/etc/machine-id', 'the identity that systemd goes by'),
   seed('/etc/ssh/ssh_host_*', 'SSH host keys'),
-  seed('/etc/ssh/sshd_config.d/10-cardless.conf', "the server's settings for sshd"),
   seed('/root/.ssh/authorized_keys', 'the keys of the operator'),
-  seed('/etc/systemd/journald.conf.d/10-cardless.conf', "the server's settings for the journal"),
+  // Of sshd, journald, systemd and the kernel: some lie deeper than others.
+  ...['/etc/*', '/etc/*/*', '/etc/*/*/*'].map((folder) => seed(`${folder}/*-cardless.conf`, 'what the server sets on every node')),
   seed('/etc/cardless', "the agent's key"),
   seed('/usr/lib/cardless', 'the agent'),
   seed('/etc/systemd/system/cardless-agent.service', 'the agent'),
