@@ -1,134 +1,15 @@
-import { appendFile, chmod, link, mkdir, mkdtemp, open, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { readdir, readFile, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findPlaces } from '#src/config/places.ts';
-import { type Image, parseImageName } from '#src/domain/image.ts';
-import { parseNodeName } from '#src/domain/node.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
-import { type CommitOptions, type CommitResult, commitImage } from '#src/images/commit/commit.ts';
 import { ruleFor } from '#src/images/commit/rules.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
-import { packRoot, type RootFormat } from '#src/images/pack-root.ts';
-import { publishImage } from '#src/images/publish.ts';
-import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
-import { treeManifest } from '../support/tree-manifest.ts';
+import { commitStage, manifestOf, onlyDifferences, prepareStage, type Stage } from '../support/commit-stage.ts';
 
 const { cache } = findPlaces({ env: process.env });
 const signal = new AbortController().signal;
-const kernelVersion = '6.1.0-test-amd64';
-
-async function write(root: string, files: Readonly<Record<string, string>>): Promise<void> {
-  for (const [path, text] of Object.entries(files)) {
-    await mkdir(dirname(join(root, path)), { recursive: true });
-    await writeFile(join(root, path), text);
-  }
-}
-
-async function makeBase(tree: string): Promise<void> {
-  await write(tree, {
-    'bin-data/big': 'x'.repeat(300_000),
-    'etc/passwd': 'root:x:0:0::/root:/bin/sh\n',
-    'etc/machine-id': '',
-    'etc/touched': 'same\n',
-    'etc/edited': 'before\n',
-    'etc/removed': 'x',
-    'etc/moded': 'x',
-    'etc/owned': 'x',
-    'etc/labelled': 'x',
-    'usr/bin/ping': 'ping',
-    'usr/bin/suid': 'suid',
-    'usr/share/gone/a': 'a',
-    'usr/share/gone/deep/b': 'b',
-    'usr/share/replaced/old1': '1',
-    'usr/share/replaced/kept': 'kept',
-    'usr/share/replaced/sub/old2': '2',
-    'usr/share/to-file/x': 'x',
-    'usr/share/to-folder': 'file',
-    'usr/share/to-link/y': 'y',
-    'usr/share/links/one': 'linked',
-    'var/log/dpkg.log': 'base log\n',
-    'var/lib/app/state': 'x',
-    [`usr/lib/modules/${kernelVersion}/modules.dep`]: '',
-    [`usr/lib/modules/${kernelVersion}/modules.builtin`]: '',
-    [`usr/lib/modules/${kernelVersion}/modules.builtin.modinfo`]: '',
-    [`usr/lib/modules/${kernelVersion}/modules.order`]: '',
-  });
-  await Promise.all(['tmp', 'run', 'dev', 'root', 'empty', 'var/lib/moded'].map((path) => mkdir(join(tree, path), { recursive: true })));
-  await symlink('usr/lib', join(tree, 'lib'));
-  await symlink('passwd', join(tree, 'etc/alias'));
-  await link(join(tree, 'usr/share/links/one'), join(tree, 'usr/share/links/two'));
-  await link(join(tree, 'usr/share/links/one'), join(tree, 'usr/share/links/three'));
-  await execa('setcap', ['cap_net_raw+ep', join(tree, 'usr/bin/ping')]);
-  await execa('setfattr', ['-n', 'user.origin', '-v', 'base', join(tree, 'etc/labelled')]);
-  await execa('chown', ['12:34', join(tree, 'usr/bin/suid')]);
-  await chmod(join(tree, 'usr/bin/suid'), 0o4755);
-  await execa('mknod', [join(tree, 'usr/share/node'), 'c', '1', '3']);
-}
-
-/** What people and packages do to a running system, and all that is hard to carry over. */
-async function change(root: string): Promise<void> {
-  const at = (path: string): string => join(root, path);
-  await appendFile(at('etc/edited'), 'after\n');
-  await execa('touch', [at('etc/touched')]);
-  await chmod(at('etc/moded'), 0o600);
-  await execa('chown', ['7:8', at('etc/owned')]);
-  await execa('setfattr', ['-n', 'user.origin', '-v', 'node', at('etc/labelled')]);
-  await execa('setfattr', ['-n', 'trusted.mark', '-v', 'node', at('var/lib/moded')]);
-  await chmod(at('var/lib/moded'), 0o700);
-  await rm(at('etc/removed'));
-  await rm(at('usr/share/gone'), { recursive: true });
-  await rm(at('usr/share/replaced'), { recursive: true });
-  await write(root, { 'usr/share/replaced/new': 'new', 'usr/share/replaced/kept': 'kept', 'usr/share/replaced/other/z': 'z' });
-  await rm(at('usr/share/to-file'), { recursive: true });
-  await writeFile(at('usr/share/to-file'), 'a file now');
-  await rm(at('usr/share/to-folder'));
-  await write(root, { 'usr/share/to-folder/in': 'in' });
-  await rm(at('usr/share/to-link'), { recursive: true });
-  await symlink('replaced', at('usr/share/to-link'));
-  await rm(at('etc/alias'));
-  await symlink('edited', at('etc/alias'));
-  await appendFile(at('usr/share/links/two'), ' no more');
-  await link(at('etc/edited'), at('etc/edited-too'));
-  await link(at('bin-data/big'), at('bin-data/big-too'));
-  await rename(at('empty'), at('renamed')).catch(async () => {
-    await rm(at('empty'), { recursive: true });
-    await mkdir(at('renamed'));
-  });
-  await execa('mknod', [at('usr/share/null'), 'c', '1', '3']);
-  await execa('mknod', [at('usr/share/disk'), 'b', '7', '9']);
-  await execa('mkfifo', [at('usr/share/fifo')]);
-  await rm(at('usr/share/node'));
-  await execa('mknod', [at('usr/share/node'), 'c', '1', '5']);
-  await write(root, {
-    'usr/bin/new': 'new',
-    'opt/app/a b\\c\nd': 'odd name',
-    'opt/app/ümlaut': 'u',
-    'opt/app/gone': 'x',
-    'opt/sparse': '',
-  });
-  await rm(at('opt/app/gone'));
-  await execa('setcap', ['cap_net_bind_service+ep', at('usr/bin/new')]);
-  await execa('setfattr', ['-n', 'user.odd', '-v', 'odd', at('opt/app/a b\\c\nd')]);
-  await chmod(at('usr/bin/new'), 0o6711);
-  const sparse = await open(at('opt/sparse'), 'r+');
-  await sparse.write('end', 3_000_000);
-  await sparse.close();
-  await write(root, {
-    'etc/hostname': 'red5\n',
-    'etc/machine-id': 'f'.repeat(32),
-    'etc/ssh/ssh_host_ed25519_key': 'secret',
-    'root/.ssh/authorized_keys': 'ssh-ed25519 AAAA',
-    'root/.bash_history': 'passwd\n',
-    'etc/cardless/agent.conf': 'AGENT_KEY=secret',
-    'var/log/dpkg.log': 'node log\n',
-    'var/log/app/app.log': 'x',
-    'var/log/journal/abc/system.journal': 'x',
-    'tmp/x': 'x',
-    'var/lib/apt/lists/deb_Packages': 'x',
-  });
-}
 
 const expectedChanges = [
   'added /bin-data/big-too file = /bin-data/big',
@@ -187,99 +68,6 @@ const expectedLeftOut = [
   '/var/log/journal/abc/system.journal: the journal',
 ];
 
-interface Stage {
-  readonly folder: string;
-  readonly images: string;
-  readonly image: Image;
-  readonly disk: string;
-  /** What the node saw at the end, but for its identity. */
-  readonly live: ReadonlyMap<string, string>;
-}
-
-async function mounted<T>(args: readonly string[], target: string, work: () => Promise<T>): Promise<T> {
-  await mkdir(target, { recursive: true });
-  await execa('mount', [...args, target]);
-  try {
-    return await work();
-  } finally {
-    await execa('umount', [target]);
-  }
-}
-
-const overlayOptions = 'redirect_dir=off,metacopy=off,index=off,xino=off';
-
-/** A session of a node: its root and its disk put together as the initramfs does it. */
-async function session<T>(stage: Pick<Stage, 'folder' | 'disk'>, root: string, work: (merged: string) => Promise<T>): Promise<T> {
-  const [base, disk, merged] = ['node-base', 'node-disk', 'node-root'].map((name) => join(stage.folder, name)) as [string, string, string];
-  return await mounted(['-o', 'loop,ro', root], base, () =>
-    mounted(['-o', 'loop,noatime', stage.disk], disk, async () => {
-      await Promise.all(['upper', 'work'].map((name) => mkdir(join(disk, name), { recursive: true })));
-      const layers = `lowerdir=${base},upperdir=${join(disk, 'upper')},workdir=${join(disk, 'work')}`;
-      return await mounted(['-t', 'overlay', 'overlay', '-o', `${layers},${overlayOptions}`], merged, () => work(merged));
-    }),
-  );
-}
-
-async function prepare(format: RootFormat): Promise<Stage> {
-  const folder = await mkdtemp(join(tmpdir(), 'cardless-commit-'));
-  const [tree, draft, images] = [join(folder, 'tree'), join(folder, 'draft'), join(folder, 'images')];
-  await makeBase(tree);
-  await write(draft, { 'boot/vmlinuz': 'kernel', 'boot/initramfs.img': 'initramfs' });
-  await packRoot({ tree, output: join(draft, 'root.img'), modules: [], identity: 'base', format, signal });
-  const image = await publishImage(
-    draft,
-    { name: parseImageName('test'), arch: 'amd64', kernelVersion, rootFormat: format },
-    images,
-    new Date(0),
-  );
-  const disks = new OverlayDisks({ directory: join(folder, 'overlays'), bytes: 64 * 2 ** 20 });
-  const node = parseNodeName('red5');
-  await disks.reset(node, image.digest);
-  const stage = { folder, images, image, disk: disks.pathOf(node, image.digest) };
-  const root = join(images, image.digest, 'root.img');
-  await session(stage, root, change);
-  const live = await session(stage, root, treeManifest);
-  return { ...stage, live };
-}
-
-async function commit(
-  stage: Stage,
-  options: Partial<CommitOptions['request']['choice']> & { dryRun?: boolean; disk?: string } = {},
-): Promise<CommitResult> {
-  const { image, images, folder } = stage;
-  const { dryRun = false, disk = stage.disk, ...choice } = options;
-  return await commitImage({
-    request: {
-      parent: image.digest,
-      imageDirectory: join(images, image.digest),
-      arch: image.arch,
-      kernelVersion: image.kernelVersion,
-      rootFormat: image.rootFormat,
-      name: image.name,
-      message: 'as changed',
-      work: join(folder, 'work', 'commit'),
-      images,
-      cache,
-      choice: { paths: [], exclude: [], keepAptLists: false, ...choice },
-      dryRun,
-      now: 1000,
-    },
-    disk,
-    signal,
-    onProgress: () => {},
-  });
-}
-
-async function manifestOf(stage: Stage, digest: string): Promise<Map<string, string>> {
-  return await mounted(['-o', 'loop,ro', join(stage.images, digest, 'root.img')], join(stage.folder, 'look'), () =>
-    treeManifest(join(stage.folder, 'look')),
-  );
-}
-
-function onlyDifferences(one: ReadonlyMap<string, string>, other: ReadonlyMap<string, string>): string[] {
-  return [...new Set([...one.keys(), ...other.keys()])].filter((path) => one.get(path) !== other.get(path)).toSorted();
-}
-
 beforeAll(async () => {
   await ensureNodePrograms({ cache, arch: 'amd64', signal });
 });
@@ -287,7 +75,7 @@ beforeAll(async () => {
 describe.each(['erofs', 'squashfs'] as const)('a root of %s', (format) => {
   let stage: Stage;
   beforeAll(async () => {
-    stage = await prepare(format);
+    stage = await prepareStage(format);
   });
   afterAll(async () => {
     await rm(stage.folder, { recursive: true, force: true });
@@ -295,7 +83,7 @@ describe.each(['erofs', 'squashfs'] as const)('a root of %s', (format) => {
 
   test('the dry run lists what was done and nothing else, and leaves no trace', async () => {
     const disk = await readFile(stage.disk);
-    const { changes, leftOut, counts, snapshot } = await commit(stage, { dryRun: true });
+    const { changes, leftOut, counts, snapshot } = await commitStage(stage, { dryRun: true });
     expect(snapshot).toEqual({ kind: 'unused' });
     const lines = changes.map(({ path, change: kind, before, type, what, linkTo, below }) =>
       [kind, path, before ? `${before}->${type}` : type, ...what, linkTo ? `= ${linkTo}` : '', below === undefined ? '' : `${below} below`]
@@ -311,7 +99,7 @@ describe.each(['erofs', 'squashfs'] as const)('a root of %s', (format) => {
   });
 
   test('the committed root is what the node saw, without its identity', async () => {
-    const { digest = '', notes } = await commit(stage);
+    const { digest = '', notes } = await commitStage(stage);
     const base = await manifestOf(stage, stage.image.digest);
     const committed = await manifestOf(stage, digest);
     const differences = onlyDifferences(stage.live, committed);
@@ -326,11 +114,41 @@ describe.each(['erofs', 'squashfs'] as const)('a root of %s', (format) => {
     expect(committed.get('/var/log/app')).toMatch(/^40755 /);
     expect(notes).toEqual([]);
     const image = (await new ImageCatalog(stage.images).list()).find((entry) => entry.digest === digest);
-    expect(image).toMatchObject({ parent: stage.image.digest, message: 'as changed', rootFormat: format, kernelVersion });
+    expect(image).toMatchObject({
+      parent: stage.image.digest,
+      message: 'as changed',
+      rootFormat: format,
+      kernelVersion: stage.image.kernelVersion,
+    });
     expect(image?.files.map(({ path }) => path)).toEqual(['boot/initramfs.img', 'boot/vmlinuz', 'root.img']);
-    expect((await commit(stage)).digest).toBe(digest);
+    expect((await commitStage(stage)).digest).toBe(digest);
     expect(await readFile('/proc/mounts', 'utf8')).not.toContain(stage.folder);
     expect((await execa('losetup', ['-a'])).stdout).not.toContain(stage.folder);
     await rm(join(stage.images, digest), { recursive: true });
+  });
+
+  test('a disk whose journal was not written back yet has the same changes', async () => {
+    expect((await execa('dumpe2fs', ['-h', stage.crashed])).stdout).toContain('needs_recovery');
+    const [crashed, clean] = [await commitStage(stage, { dryRun: true, disk: stage.crashed }), await commitStage(stage, { dryRun: true })];
+    expect(crashed.changes).toEqual(clean.changes);
+  });
+
+  test('what is not chosen is as it is in the image, also where a folder was replaced', async () => {
+    const base = await manifestOf(stage, stage.image.digest);
+    const paths = await commitStage(stage, { paths: ['/etc', '/usr/share/replaced/new'] });
+    const chosen = await manifestOf(stage, paths.digest ?? '');
+    const names = onlyDifferences(base, chosen).filter((path) => !path.startsWith('/etc/'));
+    expect(names).toEqual(['/usr/share/replaced/new']);
+    expect(chosen.get('/etc/edited')).toBe(stage.live.get('/etc/edited'));
+    expect(chosen.get('/etc/removed')).toBeUndefined();
+
+    const left = ['/usr/share/replaced/new', '/usr/share/replaced/sub', '/var/lib/moded', '/usr/share/to-file', '/opt'];
+    const { digest = '' } = await commitStage(stage, { exclude: [...left, '/usr/share/to-f*'] });
+    const excluded = await manifestOf(stage, digest);
+    for (const path of [...left, '/usr/share/replaced/sub/old2', '/usr/share/to-file/x', '/usr/share/to-folder', '/opt/app']) {
+      expect(excluded.get(path), path).toBe(base.get(path));
+    }
+    expect(excluded.get('/usr/share/replaced/old1')).toBeUndefined();
+    expect(excluded.get('/usr/share/null')).toBe(stage.live.get('/usr/share/null'));
   });
 });

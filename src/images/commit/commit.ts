@@ -66,9 +66,13 @@ async function runWorker(request: CommitRequest, signal: AbortSignal, onProgress
     }
   };
   try {
-    await run(program, args, { signal, onLine });
+    // At once: it would go on to publish, and what it leaves behind ends with its name spaces.
+    await run(program, args, { signal, killSignal: 'SIGKILL', onLine });
   } catch (failure) {
-    throw signal.aborted ? failure : (error ?? failure);
+    // Cancelled when the image was there already: then it is there.
+    if (!report) {
+      throw signal.aborted ? failure : (error ?? failure);
+    }
   }
   if (!report) {
     throw new UserError('failed', 'The commit ended without a result');
