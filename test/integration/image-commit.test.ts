@@ -4,9 +4,11 @@ import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findPlaces } from '#src/config/places.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
+import { extractErofs } from '#src/images/commit/extract-erofs.ts';
 import { ruleFor } from '#src/images/commit/rules.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
 import { commitStage, manifestOf, onlyDifferences, prepareStage, type Stage } from '../support/commit-stage.ts';
+import { treeManifest } from '../support/tree-manifest.ts';
 
 const { cache } = findPlaces({ env: process.env });
 const signal = new AbortController().signal;
@@ -67,6 +69,19 @@ const expectedLeftOut = [
   '/var/log/journal/abc: the journal',
   '/var/log/journal/abc/system.journal: the journal',
 ];
+
+test('an erofs that the kernel cannot mount is unpacked whole', async () => {
+  const stage = await prepareStage('erofs', (root) => rm(join(root, 'etc/removed')));
+  const made = await commitStage(stage, { dryRun: true });
+  expect(made.counts).toEqual({ added: 0, changed: 0, removed: 1 });
+  const unpacked = join(stage.folder, 'unpacked');
+  await extractErofs(join(stage.images, stage.image.digest, 'root.img'), unpacked, signal);
+  const kernel = await manifestOf(stage, stage.image.digest);
+  expect(kernel.size).toBeGreaterThan(40);
+  expect([...kernel.values()].filter((line) => / links |security\.capability|user\.origin/.test(line))).toHaveLength(5);
+  expect(onlyDifferences(kernel, await treeManifest(unpacked))).toEqual([]);
+  await rm(stage.folder, { recursive: true });
+});
 
 beforeAll(async () => {
   await ensureNodePrograms({ cache, arch: 'amd64', signal });

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { messageOf, systemCode, UserError } from '../../domain/errors.ts';
 import type { Image } from '../../domain/image.ts';
 import { run } from '../../process/run.ts';
+import { extractErofs } from './extract-erofs.ts';
 
 /** As the node mounts them, or what is seen would not be what the node sees. */
 const overlayOptions = 'redirect_dir=off,metacopy=off,index=off,xino=off';
@@ -27,18 +28,28 @@ export async function mountLayers(options: MountOptions): Promise<Layers> {
   const { root, rootFormat, disk, work, signal } = options;
   const [base, writable] = [join(work, 'base'), join(work, 'disk')];
   await Promise.all([base, writable].map((directory) => mkdir(directory, { recursive: true })));
-  await run('mount', ['-t', rootFormat, '-o', 'ro,loop', root, base], { signal }).catch((cause: unknown) => {
-    if (!/unknown filesystem type/.test(messageOf(cause))) {
-      throw cause;
-    }
-    throw new UserError('unavailable', `The kernel of this machine cannot read ${rootFormat}, the format of the image's root`, {
-      cause,
-      hint: `Debian's kernels can (modprobe ${rootFormat}); commit on a server with one, or build the image as squashfs`,
-    });
-  });
+  await mountRoot(root, rootFormat, base, signal);
   await repair(disk, signal);
   await run('mount', ['-t', 'ext4', '-o', 'loop,noatime', disk, writable], { signal });
   return { base, upper: join(writable, 'upper') };
+}
+
+/** An erofs that this kernel does not know is unpacked, which takes longer and the space of all that is in it. */
+async function mountRoot(root: string, format: Image['rootFormat'], base: string, signal: AbortSignal): Promise<void> {
+  try {
+    await run('mount', ['-t', format, '-o', 'ro,loop', root, base], { signal });
+  } catch (cause) {
+    if (!/unknown filesystem type/.test(messageOf(cause))) {
+      throw cause;
+    }
+    if (format !== 'erofs') {
+      throw new UserError('unavailable', `The kernel of this machine cannot read ${format}, the format of the image's root`, {
+        cause,
+        hint: `Commit on a server whose kernel can; Debian's kernels do`,
+      });
+    }
+    await extractErofs(root, base, signal);
+  }
 }
 
 /** e2fsck ends with 1 when it replayed the journal or mended something: then a second run finds nothing more to do. */
