@@ -1,4 +1,4 @@
-import { readdir, readFile, rm } from 'node:fs/promises';
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -81,6 +81,24 @@ test('an erofs that the kernel cannot mount is unpacked whole', async () => {
   expect([...kernel.values()].filter((line) => / links |security\.capability|user\.origin/.test(line))).toHaveLength(5);
   expect(onlyDifferences(kernel, await treeManifest(unpacked))).toEqual([]);
   await rm(stage.folder, { recursive: true });
+});
+
+test('access control lists: kept by erofs; squashfs cannot, and says so', async () => {
+  // user::rw-, user:7:r--, group::r--, mask::r--, other::r--
+  const list = '0x0200000001000600ffffffff020004000700000004000400ffffffff10000400ffffffff20000400ffffffff';
+  for (const format of ['erofs', 'squashfs'] as const) {
+    const stage = await prepareStage(format, async (root) => {
+      await writeFile(join(root, 'etc/listed'), '');
+      await execa('setfattr', ['-n', 'system.posix_acl_access', '-v', list, join(root, 'etc/listed')]);
+    });
+    const { notes, digest = '', changes } = await commitStage(stage);
+    expect(changes).toMatchObject([{ path: '/etc/listed', change: 'added' }]);
+    const isKept = (await manifestOf(stage, digest)).get('/etc/listed')?.includes(`system.posix_acl_access=${list}`);
+    expect([isKept, notes.join()]).toEqual(
+      format === 'erofs' ? [true, ''] : [false, expect.stringContaining('that of /etc/listed is not in the image')],
+    );
+    await rm(stage.folder, { recursive: true });
+  }
 });
 
 beforeAll(async () => {

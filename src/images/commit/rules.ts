@@ -30,8 +30,8 @@ export const rules: readonly Rule[] = [
   seed('/etc/machine-id', 'the identity that systemd goes by'),
   seed('/etc/ssh/ssh_host_*', 'SSH host keys'),
   seed('/root/.ssh/authorized_keys', 'the keys of the operator'),
-  // Of sshd, journald, systemd and the kernel: some lie deeper than others.
-  ...['/etc/*', '/etc/*/*', '/etc/*/*/*'].map((folder) => seed(`${folder}/*-cardless.conf`, 'what the server sets on every node')),
+  // Of sshd, journald, the network, systemd and the kernel: some lie deeper than others.
+  ...['/etc/*', '/etc/*/*', '/etc/*/*/*'].map((folder) => seed(`${folder}/*-cardless.*`, 'what the server sets on every node')),
   seed('/etc/cardless', "the agent's key"),
   seed('/usr/lib/cardless', 'the agent'),
   seed('/etc/systemd/system/cardless-agent.service', 'the agent'),

@@ -17,10 +17,12 @@ import { isFolder, type Layers, mountLayers, mountMerged } from './layers.ts';
 import { type CommitLine, type CommitReport, CommitRequest } from './messages.ts';
 import { prune } from './prune.ts';
 import { type Selection, select } from './selection.ts';
+import { readXattrs } from './xattrs.ts';
 
 /** Ten thousand lines are more than anybody reads; what a distribution's upgrade changes is several times that. */
 const listed = 10_000;
 const packingPollMs = 500;
+const aclPrefix = 'system.posix_acl_';
 
 const signal = new AbortController().signal;
 const onProgress: OnProgress = ({ phase, fraction }) => say({ phase, fraction });
@@ -102,7 +104,8 @@ async function pack(
       lineage: { parent, ...(message === undefined ? {} : { message }) },
     },
   );
-  return { digest: image.digest, notes: notesOf(taken, kernel.kind === 'new' ? version : undefined) };
+  const notes = notesOf(taken, kernel.kind === 'new' ? version : undefined);
+  return { digest: image.digest, notes: rootFormat === 'squashfs' ? [...notes, ...(await lostLists(taken, merged))] : notes };
 }
 
 function nothingToCommit(leftOut: Selection['leftOut']): UserError {
@@ -130,6 +133,13 @@ function notesOf(taken: readonly Change[], newKernel: string | undefined): strin
       ? ['files below /boot/firmware are in the root, but boards fetch the boot files of the parent, which stay as they were']
       : []),
   ];
+}
+
+/** mksquashfs packs attributes of users, of the system's security and of root, and no others. */
+async function lostLists(taken: readonly Change[], merged: string): Promise<string[]> {
+  const paths = taken.filter(({ change }) => change !== 'removed').map(({ path }) => join(merged, path));
+  const lost = [...(await readXattrs(paths, signal))].filter(([, names]) => [...names.keys()].some((name) => name.startsWith(aclPrefix)));
+  return lost.map(([path]) => `squashfs keeps no access control lists: that of ${path.slice(merged.length)} is not in the image`);
 }
 
 /** Debian's /lib is a link to usr/lib; where it is not, modules are in /lib. */
