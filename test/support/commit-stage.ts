@@ -200,7 +200,6 @@ export async function commitStage(
       parent: image.digest,
       imageDirectory: join(images, image.digest),
       arch: image.arch,
-      kernelVersion: image.kernelVersion,
       rootFormat: image.rootFormat,
       name: image.name,
       message: 'as changed',

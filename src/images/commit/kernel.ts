@@ -4,8 +4,8 @@ import type { Architecture } from '../../domain/image.ts';
 
 export interface KernelFacts {
   readonly arch: Architecture;
-  /** What the parent boots. */
-  readonly current: string;
+  /** What the parent boots; boards of several kinds may have one each. */
+  readonly current: readonly string[];
   /** Versions with modules in the image that the node booted. */
   readonly before: readonly string[];
   /** The same in the tree that is to be packed. */
@@ -21,11 +21,12 @@ export function planKernel({ arch, current, before, now, kernels }: KernelFacts)
   const added = now.filter((version) => !before.includes(version));
   const [version, another] = added;
   if (version === undefined) {
-    if (now.includes(current)) {
+    const missing = current.find((wanted) => !now.includes(wanted));
+    if (missing === undefined) {
       return { kind: 'same' };
     }
-    throw new UserError('failed', `The modules of the kernel ${current}, which the image boots, were removed on the node`, {
-      hint: `Keep them with --exclude /usr/lib/modules/${current}, or install a kernel package on the node`,
+    throw new UserError('failed', `The modules of the kernel ${missing}, which the image boots, were removed on the node`, {
+      hint: `Keep them with --exclude /usr/lib/modules/${missing}, or install a kernel package on the node`,
     });
   }
   const without = `--exclude '/usr/lib/modules/${version}' --exclude '/boot/*-${version}'`;
@@ -34,7 +35,7 @@ export function planKernel({ arch, current, before, now, kernels }: KernelFacts)
       hint: 'Remove all but one of the packages on the node, or leave kernels out with --exclude',
     });
   }
-  if (arch !== 'amd64') {
+  if (arch !== 'amd64' || current.length > 1) {
     throw new UserError('failed', `The kernel ${version} was installed on the node; a board's kernel and device trees are not committed`, {
       hint: `Build or import an image with that kernel, or commit without it: ${without}`,
     });

@@ -4,12 +4,22 @@ import { parsed } from '../../config/parsed.ts';
 import { architectures, parseImageDigest, parseImageName } from '../../domain/image.ts';
 import { aspects, entryTypes } from './change.ts';
 
+/** Of a parent's manifest: what its next version takes over as it is. */
+export const ParentManifest = z.object({
+  kernelVersion: z.string(),
+  /** Absent: one, under the names that all boards of the architecture boot. */
+  kernels: z
+    .array(z.object({ file: z.string(), version: z.string(), initramfs: z.string() }))
+    .min(1)
+    .exactOptional(),
+  configTxt: z.array(z.string()).exactOptional(),
+});
+
 export const CommitRequest = z.object({
   parent: parsed(parseImageDigest),
   /** Of the parent. */
   imageDirectory: z.string(),
   arch: z.enum(architectures),
-  kernelVersion: z.string(),
   rootFormat: z.enum(['erofs', 'squashfs']),
   /** Of the new version. */
   name: parsed(parseImageName),

@@ -14,7 +14,7 @@ import { type Change, countChanges } from './change.ts';
 import { readDiff } from './diff.ts';
 import { planKernel } from './kernel.ts';
 import { isFolder, type Layers, mountLayers, mountMerged } from './layers.ts';
-import { type CommitLine, type CommitReport, CommitRequest } from './messages.ts';
+import { type CommitLine, type CommitReport, CommitRequest, ParentManifest } from './messages.ts';
 import { prune } from './prune.ts';
 import { type Selection, select } from './selection.ts';
 import { readXattrs } from './xattrs.ts';
@@ -72,27 +72,37 @@ async function pack(
   const { work, imageDirectory, rootFormat, arch, name, parent, message, images, cache } = request;
   const merged = await mountMerged(layers, work, signal);
   const modules = await modulesFolder(merged);
-  const kernel = planKernel({
+  const inherited = ParentManifest.parse(JSON.parse(await readFile(join(imageDirectory, 'manifest.json'), 'utf8')));
+  const parents = inherited.kernels ?? [{ version: inherited.kernelVersion, initramfs: initramfsFile }];
+  const plan = planKernel({
     arch,
-    current: request.kernelVersion,
+    current: parents.map(({ version }) => version),
     before: await versionsIn(join(layers.base, modules)),
     now: await versionsIn(join(merged, modules)),
     kernels: await kernelsIn(join(merged, 'boot')),
   });
-  const version = kernel.kind === 'new' ? kernel.version : request.kernelVersion;
+  const newKernel = plan.kind === 'new' ? plan.version : undefined;
+  const [first, ...others] = parents.map((kernel) => {
+    const version = newKernel ?? kernel.version;
+    return { ...kernel, version, modules: join(merged, modules, version) };
+  });
+  if (!first) {
+    throw new UserError('failed', 'The image has no kernel');
+  }
   const boot = join(work, 'boot');
   await cp(join(imageDirectory, 'boot'), boot, { recursive: true });
-  await rm(join(boot, initramfsFile), { force: true });
-  if (kernel.kind === 'new') {
-    await cp(join(merged, 'boot', `vmlinuz-${version}`), join(boot, 'vmlinuz'), { dereference: true });
+  await Promise.all(parents.map(({ initramfs }) => rm(join(boot, initramfs), { force: true })));
+  if (newKernel !== undefined) {
+    const file = inherited.kernels?.[0]?.file ?? 'vmlinuz';
+    await cp(join(merged, 'boot', `vmlinuz-${newKernel}`), join(boot, file), { dereference: true });
   }
   const output = join(work, 'root.img');
   const expected = (await stat(join(imageDirectory, 'root.img'))).size;
   const identity = await identityOf(parent, taken, merged);
-  const packing = packRoot({ tree: merged, output, modules: [join(merged, modules, version)], identity, format: rootFormat, signal });
+  const packing = packRoot({ tree: merged, output, modules: [first.modules], identity, format: rootFormat, signal });
   await watchSize(output, expected, packing, section(onProgress, 0.3, 0.75));
   const image = await assembleImage(
-    { root: output, rootFormat, boot, kernels: [{ version, modules: join(merged, modules, version), initramfs: initramfsFile }] },
+    { root: output, rootFormat, boot, kernels: [first, ...others], ...(inherited.configTxt ? { configTxt: inherited.configTxt } : {}) },
     { name, arch },
     {
       images,
@@ -104,7 +114,7 @@ async function pack(
       lineage: { parent, ...(message === undefined ? {} : { message }) },
     },
   );
-  const notes = notesOf(taken, kernel.kind === 'new' ? version : undefined);
+  const notes = notesOf(taken, newKernel);
   return { digest: image.digest, notes: rootFormat === 'squashfs' ? [...notes, ...(await lostLists(taken, merged))] : notes };
 }
 
