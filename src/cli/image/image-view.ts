@@ -11,6 +11,8 @@ export const ImageView = z.object({
   rootBytes: z.number(),
   bootBytes: z.number(),
   createdAt: z.string(),
+  parent: z.string().optional(),
+  message: z.string().optional(),
 });
 export type ImageView = z.infer<typeof ImageView>;
 
