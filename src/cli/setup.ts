@@ -67,6 +67,7 @@ const build: Tools = {
   zstd: 'zstd',
   depmod: 'kmod',
   setpriv: 'util-linux',
+  getfattr: 'attr',
   ...compilers,
 };
 

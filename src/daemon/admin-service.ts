@@ -38,7 +38,7 @@ export interface AdminServiceOptions {
   readonly status: () => object;
 }
 
-type AdminService = Omit<AdminOptions, 'images' | 'versions' | 'jobs' | 'onFailure'>;
+type AdminService = Omit<AdminOptions, 'images' | 'versions' | 'commits' | 'jobs' | 'onFailure'>;
 
 export function createAdminService(options: AdminServiceOptions): AdminService {
   const { nodes, sessions, unclaimed } = options;

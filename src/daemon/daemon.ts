@@ -24,10 +24,12 @@ import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
 import { SessionStore } from '../store/sessions.ts';
 import { createAdminService } from './admin-service.ts';
+import { AgentOrders } from './agent-orders.ts';
 import { loadBootKey } from './boot-key.ts';
 import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
+import { createCommitService } from './commit-service.ts';
 import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
@@ -126,6 +128,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     clock,
     log,
   });
+  const agents = new AgentOrders(sessions, clock);
   const jobs = stack.use(new Jobs(clock, log, new JobStore(database)));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
@@ -173,7 +176,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
   const imageAdmin = createImageService({ places, versions, jobs });
   const versionAdmin = createVersionService(versions, new ImageInspection({ places, settings, images, versions, jobs }));
-  const face = createAdminFace({ ...admin, images: imageAdmin, versions: versionAdmin, jobs, onFailure });
+  const commits = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, clock });
+  const face = createAdminFace({ ...admin, images: imageAdmin, versions: versionAdmin, commits, jobs, onFailure });
   stack.use(await listenUnix(face, places.adminSocket));
   log.info(
     { state: places.state, interfaces: interfaces.map((entry) => `${entry.facts.name} ${entry.settings.mode} ${entry.facts.address}`) },
@@ -253,6 +257,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer) => handover.ready(key, peer),
+      agent: agents,
       piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });

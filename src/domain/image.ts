@@ -24,8 +24,16 @@ export interface ImageKernel {
   readonly initramfs: string;
 }
 
-/** One immutable version. `files` are in order of path; the digest covers everything but `createdAt`. */
-export interface Image {
+/** Where a version comes from. No part of its content: the same content made in another way is the same version. */
+export interface ImageLineage {
+  /** The version that a node ran and changed. */
+  readonly parent?: ImageDigest;
+  /** What its maker said about it. */
+  readonly message?: string;
+}
+
+/** One immutable version. `files` are in order of path; the digest covers everything but `createdAt` and the lineage. */
+export interface Image extends ImageLineage {
   readonly name: ImageName;
   readonly digest: ImageDigest;
   readonly arch: Architecture;
@@ -40,8 +48,6 @@ export interface Image {
   readonly kernels?: readonly ImageKernel[];
   /** Lines about hardware for config.txt, under filters of models. */
   readonly configTxt?: readonly string[];
-  /** The version that this one was made from. */
-  readonly parent?: ImageDigest;
   /** ISO 8601. */
   readonly createdAt: string;
 }

@@ -1,7 +1,7 @@
 /** The last steps of every way to an image: an initramfs for each kernel, then one directory that appears by a rename. */
 import { copyFile, cp, mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Architecture, Image, ImageName } from '../domain/image.ts';
+import type { Architecture, Image, ImageLineage, ImageName } from '../domain/image.ts';
 import { buildInitramfs } from './initramfs.ts';
 import { ensureNodePrograms } from './node-programs.ts';
 import type { RootFormat } from './pack-root.ts';
@@ -44,6 +44,7 @@ export interface AssembleOptions {
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
   readonly now: Date;
+  readonly lineage?: ImageLineage;
 }
 
 export interface ImageIdentity {
@@ -81,5 +82,5 @@ export async function assembleImage(source: ImageSource, identity: ImageIdentity
     ...(kernels.length > 0 ? { kernels } : {}),
     ...(source.configTxt && source.configTxt.length > 0 ? { configTxt: source.configTxt } : {}),
   };
-  return await publishImage(image, facts, options.images, options.now);
+  return await publishImage(image, facts, options.images, options.now, options.lineage);
 }

@@ -29,8 +29,9 @@ const Manifest = z.looseObject({
   files: z.array(z.object({ path: z.string(), bytes: z.int(), sha256: z.string() })),
   kernels: z.array(z.object({ file: z.string(), version: z.string(), initramfs: z.string() })).exactOptional(),
   configTxt: z.array(z.string()).exactOptional(),
-  parent: parsed(parseImageDigest).exactOptional(),
   createdAt: z.string(),
+  parent: parsed(parseImageDigest).exactOptional(),
+  message: z.string().exactOptional(),
 });
 
 /** A directory whose manifest is not what was published. */

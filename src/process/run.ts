@@ -6,6 +6,8 @@ export interface RunOptions {
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** What `signal` sends; SIGTERM, and SIGKILL five seconds later, when it is absent. */
+  readonly killSignal?: 'SIGKILL';
   /** Each line of stdout and stderr as it comes. */
   readonly onLine?: (line: string) => void;
 }
@@ -25,6 +27,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.env === undefined ? {} : { env: { ...options.env } }),
     ...(signal ? { cancelSignal: signal } : {}),
+    ...(options.killSignal ? { killSignal: options.killSignal } : {}),
   });
   if (onLine) {
     for await (const line of child.iterable({ from: 'all' })) {

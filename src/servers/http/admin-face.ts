@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { UserError } from '../../domain/errors.ts';
 import { overlayModes } from '../../domain/node.ts';
 import { body } from './admin/body.ts';
+import { addCommitRoutes, type CommitAdmin } from './admin/commit-routes.ts';
 import { addImageRoutes, type ImageAdmin } from './admin/image-routes.ts';
 import { addJobRoutes, type JobAdmin } from './admin/job-routes.ts';
 import { addVersionRoutes, type VersionAdmin } from './admin/version-routes.ts';
@@ -44,6 +45,7 @@ export interface AdminOptions {
   readonly listBoots: (name: string) => readonly object[];
   readonly images: ImageAdmin;
   readonly versions: VersionAdmin;
+  readonly commits: CommitAdmin;
   readonly jobs: JobAdmin;
   readonly onFailure: (error: unknown) => void;
 }
@@ -80,6 +82,7 @@ export function createAdminFace(options: AdminOptions): Express {
   api.get('/unclaimed', (_request, response) => void response.json(options.listUnclaimed()));
   addImageRoutes(api, options.images);
   addVersionRoutes(api, options.versions);
+  addCommitRoutes(api, options.commits);
   addJobRoutes(api, options.jobs);
   app.use((request, _response) => {
     throw new UserError('not-found', `There is no ${request.method} ${request.path} in this API`);

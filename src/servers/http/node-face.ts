@@ -2,6 +2,7 @@
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
 import { UserError } from '../../domain/errors.ts';
 import { type Ipv4, parseIpv4 } from '../../domain/ipv4.ts';
+import { type AgentFaceOptions, createAgentFace } from './agent-face.ts';
 import { createPiBoot, type PiBootOptions } from './pi-boot.ts';
 
 export interface NodeFaceOptions {
@@ -18,6 +19,7 @@ export interface NodeFaceOptions {
   readonly seed: (token: string, peer: Ipv4) => Promise<Buffer>;
   readonly event: (token: string, peer: Ipv4, name: string, detail: string) => void;
   readonly ready: (key: string, peer: Ipv4) => void;
+  readonly agent: AgentFaceOptions;
   readonly piBoot: PiBootOptions;
   readonly onFailure: (error: unknown) => void;
 }
@@ -61,6 +63,7 @@ export function createNodeFace(options: NodeFaceOptions): Express {
     options.ready(tokenOf(request), peerOf(request));
     response.status(204).end();
   });
+  app.use(createAgentFace(options.agent, (request) => ({ key: tokenOf(request), peer: peerOf(request) })));
   app.use(createPiBoot(options.piBoot, peerOf));
   app.use((_request, response) => {
     response.status(404).type('text/plain').send('not found\n');
