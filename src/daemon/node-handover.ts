@@ -3,91 +3,77 @@ import { randomBytes } from 'node:crypto';
 import type { BootSession } from '../domain/boot-session.ts';
 import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
-import type { Image } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Node, NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
-import type { OverlayDisks } from '../overlays/overlay-disks.ts';
-import { renderPlan } from '../policy/boot-plan.ts';
+import { renderPlan, renderRefusal } from '../policy/boot-plan.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import { type BootSessions, handoverEvent } from './boot-sessions.ts';
-import type { Exports } from './exports.ts';
+import type { Exports, NodeDisks } from './exports.ts';
 import type { HostKeys } from './identity.ts';
+import type { NodeDisksMaker } from './node-disks.ts';
 import { renderSeed } from './seed.ts';
+
+/** As in the agent. */
+const nearlyFullPercent = 90;
 
 export interface NodeHandoverOptions {
   readonly nodes: NodeStore;
   readonly leases: LeaseStore;
   readonly sessions: BootSessions;
   readonly images: ImageCatalog;
-  readonly overlays: OverlayDisks;
+  readonly disks: NodeDisksMaker;
   readonly exports: Exports;
   readonly hostKeys: HostKeys;
   readonly authorizedKeys: readonly string[];
   readonly httpPort: number;
   readonly nbdPort: number;
+  readonly ephemeralPercent: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 export class NodeHandover {
   readonly #options: NodeHandoverOptions;
-  /** A node that asks again while its disk is being made gets that disk: made twice, what it wrote first would be lost. */
-  readonly #turns = new Map<NodeName, Promise<unknown>>();
 
   constructor(options: NodeHandoverOptions) {
     this.#options = options;
   }
 
-  /** Binds the session to the address that asks, and gives that address its disks. */
+  /**
+   * Binds the session to the address that asks, and gives that address its disks. A node that asks again while they are
+   * being made waits for them: made twice, what it wrote first would be lost.
+   */
   async plan(token: string, peer: Ipv4): Promise<string> {
-    const name = this.#options.sessions.underWay(token, peer).node;
-    const turn = (this.#turns.get(name) ?? Promise.resolve()).catch(() => {}).then(() => this.#planNow(token, peer));
-    this.#turns.set(name, turn);
-    try {
-      return await turn;
-    } finally {
-      if (this.#turns.get(name) === turn) {
-        this.#turns.delete(name);
-      }
-    }
+    const { node } = this.#options.sessions.underWay(token, peer);
+    return await this.#options.disks.inTurn(node, () => this.#planNow(token, peer));
   }
 
   async #planNow(token: string, peer: Ipv4): Promise<string> {
-    const { sessions, images, nodes, exports, overlays, clock, nbdPort } = this.#options;
+    const { sessions, images, nodes, exports, disks, clock, nbdPort, ephemeralPercent } = this.#options;
     const session = sessions.underWay(token, peer);
     const image = await images.require(session.digest);
     const node = nodes.require(session.node);
-    const persistent = node.overlay === 'persistent';
-    if (persistent) {
-      await this.#prepareOverlay(node.name, image);
-    } else if (node.reimage) {
-      nodes.update(node.name, { reimage: false });
-    }
-    await exports.place(peer, {
-      overlayDirectory: overlays.directoryOf(node.name),
-      root: images.pathOf(image.digest, 'root.img'),
-      ...(persistent ? { overlay: overlays.pathOf(node.name, image.digest) } : {}),
-    });
-    sessions.change(node.name, { address: peer });
-    sessions.record(node.name, 'initramfs', 'plan', `${peer}, ${node.overlay} overlay`);
     const time = clock.now() / 1000;
-    return renderPlan({ node: node.name, time, nbdPort, digest: image.digest, rootFormat: image.rootFormat, overlay: node.overlay });
-  }
-
-  /** The wish to reimage ends when the new disk is in its place; a crash in between makes it once more. */
-  async #prepareOverlay(name: NodeName, image: Image): Promise<void> {
-    const { overlays, nodes, sessions } = this.#options;
-    const { reimage } = nodes.require(name);
-    if (reimage || !(await overlays.exists(name, image.digest))) {
-      await overlays.reset(name, image.digest);
-      sessions.record(name, 'initramfs', 'overlay made', image.digest.slice(0, 12));
+    let prepared: NodeDisks;
+    try {
+      prepared = await disks.prepare(node, image, (what, detail) => sessions.record(node.name, 'initramfs', what, detail));
+    } catch (error) {
+      if (!(error instanceof UserError)) {
+        throw error;
+      }
+      // The node says it on its console and reports it back, which ends this boot.
+      const reason = error.hint === undefined ? error.message : `${error.message}. ${error.hint}`;
+      return renderRefusal({ node: node.name, time, reason: reason.replaceAll('\n', ' ').slice(0, 400) });
     }
-    if (reimage) {
-      nodes.update(name, { reimage: false });
-    }
+    await exports.place(peer, prepared);
+    sessions.change(node.name, { address: peer });
+    const dataVolume = prepared.data !== undefined;
+    sessions.record(node.name, 'initramfs', 'plan', `${peer}, ${node.overlay} overlay${dataVolume ? ', data volume' : ''}`);
+    const { digest, rootFormat } = image;
+    return renderPlan({ node: node.name, time, nbdPort, digest, rootFormat, overlay: node.overlay, ephemeralPercent, dataVolume });
   }
 
   async seed(token: string, peer: Ipv4, server: Ipv4): Promise<Buffer> {
@@ -125,6 +111,9 @@ export class NodeHandover {
       case 'root':
         sessions.record(session.node, 'root', 'root mounted', printable);
         return;
+      case 'data':
+        sessions.record(session.node, 'root', 'data volume mounted', printable);
+        return;
       case handoverEvent:
         sessions.record(session.node, 'root', handoverEvent, printable);
         return;
@@ -143,12 +132,30 @@ export class NodeHandover {
     log.warn({ node: session.node, reason }, 'boot failed');
   }
 
-  ready(key: string, peer: Ipv4): void {
-    const { sessions, clock, log } = this.#options;
-    const session = sessions.byAgentKey(key);
+  #sessionOf(key: string, peer: Ipv4): BootSession {
+    const session = this.#options.sessions.byAgentKey(key);
     if (!session || session.address !== peer) {
       throw new UserError('not-permitted', 'This key is not of a boot of yours');
     }
+    return session;
+  }
+
+  /** The agent says so when a disk of a node that runs is nearly full, and when it no longer is. */
+  space(key: string, peer: Ipv4, what: string, percent: number): void {
+    const { sessions, log } = this.#options;
+    const { node } = this.#sessionOf(key, peer);
+    if (what !== 'overlay' && what !== 'data') {
+      throw new UserError('not-found', `There is no disk "${what.slice(0, 40)}"`);
+    }
+    const isFull = percent >= nearlyFullPercent;
+    const name = what === 'overlay' ? 'overlay' : 'data volume';
+    sessions.record(node, 'ready', isFull ? `${name} nearly full` : `${name} has space again`, `${percent} %`);
+    log[isFull ? 'warn' : 'info']({ node, disk: what, percent }, isFull ? 'a disk of a node is nearly full' : 'a disk of a node has space again');
+  }
+
+  ready(key: string, peer: Ipv4): void {
+    const { sessions, clock, log } = this.#options;
+    const session = this.#sessionOf(key, peer);
     if (session.outcome === 'ready') {
       return;
     }

@@ -23,6 +23,8 @@ export interface Image {
   readonly arch: Architecture;
   readonly kernelVersion: string;
   readonly rootFormat: 'erofs' | 'squashfs';
+  /** Its nodes get a data volume unless they are told otherwise. */
+  readonly dataVolume?: boolean;
   readonly files: readonly ImageFile[];
   /** ISO 8601. */
   readonly createdAt: string;

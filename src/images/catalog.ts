@@ -20,6 +20,7 @@ const Manifest = z.object({
   arch: z.enum(architectures),
   kernelVersion: z.string(),
   rootFormat: z.enum(['erofs', 'squashfs']),
+  dataVolume: z.boolean().optional(),
   files: z.array(z.object({ path: z.string(), bytes: z.int(), sha256: z.string() })),
   createdAt: z.string(),
 });
@@ -54,7 +55,8 @@ export class ImageCatalog {
       if (known?.mtimeMs === mtimeMs) {
         return known.image;
       }
-      const image = Manifest.parse(JSON.parse(await readFile(file, 'utf8')));
+      const { dataVolume, ...facts } = Manifest.parse(JSON.parse(await readFile(file, 'utf8')));
+      const image: Image = { ...facts, ...(dataVolume === undefined ? {} : { dataVolume }) };
       this.#known.set(name, { mtimeMs, image });
       return image;
     } catch (error) {

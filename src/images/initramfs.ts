@@ -8,7 +8,7 @@ import { moduleClosure, readModulesList } from './modules.ts';
 
 /** What init, the udhcpc script and a person at a rescue console call. */
 const applets =
-  'sh cat chmod cp date dmesg find grep ip ls lsmod mkdir modprobe mount ping ps reboot rm sed sleep sort switch_root sync tail tar tr udhcpc umount uname wget xargs';
+  'sh cat chmod cp date dmesg find grep ip ls lsmod mkdir modprobe mount mv ping ps reboot rm sed sleep sort switch_root sync tail tar tr udhcpc umount uname wget xargs';
 
 const compilers: Record<Architecture, string> = { arm64: 'aarch64-linux-gnu-gcc', amd64: 'x86_64-linux-gnu-gcc' };
 

@@ -5,7 +5,7 @@ import { dirname, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { type Image, type ImageFile, parseImageDigest } from '../domain/image.ts';
 
-export type ImageFacts = Pick<Image, 'name' | 'arch' | 'kernelVersion' | 'rootFormat'>;
+export type ImageFacts = Pick<Image, 'name' | 'arch' | 'kernelVersion' | 'rootFormat' | 'dataVolume'>;
 
 /**
  * Turns a finished directory into an image: digests, manifest, everything on disk, then one rename. Before the rename

@@ -33,6 +33,11 @@ const migrations: readonly string[] = [
   CREATE INDEX sessions_by_node ON sessions (node, started_at);
   `,
   'ALTER TABLE nodes ADD COLUMN hold INTEGER NOT NULL DEFAULT 0',
+  `
+  ALTER TABLE nodes ADD COLUMN overlay_bytes INTEGER;
+  ALTER TABLE nodes ADD COLUMN data_bytes INTEGER;
+  ALTER TABLE nodes ADD COLUMN carry TEXT;
+  `,
 ];
 
 /** What is committed is on the disk: synchronous FULL, write-ahead log. @throws UserError when the file is damaged */

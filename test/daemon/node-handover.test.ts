@@ -8,6 +8,7 @@ import { describe, expect, test } from 'vitest';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { Exports } from '#src/daemon/exports.ts';
 import { HostKeys } from '#src/daemon/identity.ts';
+import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
 import { parseImageName } from '#src/domain/image.ts';
@@ -15,8 +16,11 @@ import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { type Node, parseNodeName } from '#src/domain/node.ts';
 import { parseSerial } from '#src/domain/serial.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
+import { DataVolumes } from '#src/overlays/data-volumes.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
 import { openDatabase } from '#src/store/database.ts';
+import { StoreSpace } from '#src/overlays/store-space.ts';
+import { Turns } from '#src/overlays/turns.ts';
 import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
@@ -52,17 +56,37 @@ async function start(change: Partial<Node> = {}) {
   }
   const sessions = new BootSessions(new SessionStore(database), clock, log);
   const overlays = new OverlayDisks({ directory: join(state, 'overlays'), bytes: 64 * 2 ** 20 });
+  const exports = new Exports(join(state, 'exports'));
+  const data = new DataVolumes(join(state, 'data'));
+  const fenced: string[] = [];
+  const disks = new NodeDisksMaker({
+    nodes,
+    images,
+    overlays,
+    data,
+    space: new StoreSpace(state, 0),
+    exports,
+    turns: new Turns(),
+    overlayBytes: 64 * 2 ** 20,
+    dataBytes: 64 * 2 ** 20,
+    work: join(state, 'work'),
+    fence: (paths) => {
+      fenced.push(...paths);
+      return Promise.resolve();
+    },
+  });
   const handover = new NodeHandover({
     nodes,
     leases: new LeaseStore(database),
     sessions,
     images,
-    overlays,
-    exports: new Exports(join(state, 'exports')),
+    disks,
+    exports,
     hostKeys: new HostKeys(join(state, 'keys')),
     authorizedKeys: ['ssh-ed25519 AAAA operator'],
     httpPort: 8067,
     nbdPort: 10_809,
+    ephemeralPercent: 50,
     clock,
     log,
   });
@@ -73,6 +97,10 @@ async function start(change: Partial<Node> = {}) {
     sessions,
     handover,
     boot,
+    fenced,
+    overlays,
+    data,
+    image,
     disk: overlays.pathOf(red5, image.digest),
     root: images.pathOf(image.digest, 'root.img'),
   };

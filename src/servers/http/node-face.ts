@@ -18,6 +18,8 @@ export interface NodeFaceOptions {
   readonly seed: (token: string, peer: Ipv4) => Promise<Buffer>;
   readonly event: (token: string, peer: Ipv4, name: string, detail: string) => void;
   readonly ready: (key: string, peer: Ipv4) => void;
+  /** How full a file system of the node that runs is. */
+  readonly space: (key: string, peer: Ipv4, what: string, percent: number) => void;
   readonly piBoot: PiBootOptions;
   readonly onFailure: (error: unknown) => void;
 }
@@ -59,6 +61,14 @@ export function createNodeFace(options: NodeFaceOptions): Express {
   });
   app.post('/v1/ready', (request, response) => {
     options.ready(tokenOf(request), peerOf(request));
+    response.status(204).end();
+  });
+  app.post('/v1/space/:what', text, (request, response) => {
+    const percent = /^(\d{1,3})%?\s*$/.exec(textOf(request.body))?.[1];
+    if (percent === undefined) {
+      throw new UserError('bad-input', 'A percentage is needed');
+    }
+    options.space(tokenOf(request), peerOf(request), String(request.params['what']), Number(percent));
     response.status(204).end();
   });
   app.use(createPiBoot(options.piBoot, peerOf));
