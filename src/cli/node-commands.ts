@@ -30,10 +30,19 @@ export const NodeView = z.object({
   hold: z.boolean().optional(),
   state: z.string().optional(),
   overlayUsedBytes: z.number().optional(),
+  dataBytes: z.number().optional(),
+  data: z.object({ usedBytes: z.number(), virtualBytes: z.number() }).optional(),
   hostKey: z.string().optional(),
   boot: BootView.optional(),
 });
 export type NodeView = z.infer<typeof NodeView>;
+
+const Removed = z.looseObject({ name: z.string(), dataKept: z.boolean() });
+
+/** Commander's: `--no-data` makes it false. */
+interface DataOption {
+  readonly data?: string | boolean;
+}
 
 const Unclaimed = z.object({
   mac: z.string(),
@@ -58,9 +67,11 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
     .option('--ip <address>', 'fixed address, or a range: 192.168.1.[5-7]')
     .option('--image <name>', 'image to boot (default: the setting defaultImage)')
     .option('--overlay <mode>', 'persistent or ephemeral', 'persistent')
-    .action(async (name: string, options: Record<string, string>) => {
+    .option('--data <size>', 'a data volume, which survives reimage: 8G')
+    .option('--no-data', 'no data volume, even if its image wants one')
+    .action(async (name: string, { data, ...options }: Record<string, string> & DataOption) => {
       const context = contextOf();
-      const request = { name, ...options, overlay: parseOverlayMode(options['overlay'] ?? '') };
+      const request = { name, ...options, ...dataSize(data), overlay: parseOverlayMode(options['overlay'] ?? '') };
       const added = z.array(NodeView).parse(await withServer(context, (client) => client.call('POST', '/nodes', request)));
       show(context, added, () => `added ${added.map((entry) => entry.name).join(', ')}`);
     });
@@ -106,9 +117,16 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
     .argument('<name>', 'a name or a range')
     .option('--image <name>', 'image to boot')
     .option('--overlay <mode>', 'persistent or ephemeral')
-    .action(async (name: string, options: { image?: string; overlay?: string }) => {
+    .option('--carry <path...>', 'copy these paths from the overlay of the version that it booted last into that of the next one')
+    .option('--data <size>', 'a data volume, which survives reimage, or a larger one: 8G')
+    .option('--no-data', 'boot without the data volume; what is on it stays')
+    .action(async (name: string, { data, ...options }: { image?: string; overlay?: string; carry?: string[] } & DataOption) => {
       const context = contextOf();
-      const change = { ...options, ...(options.overlay === undefined ? {} : { overlay: parseOverlayMode(options.overlay) }) };
+      const change = {
+        ...options,
+        ...dataSize(data),
+        ...(options.overlay === undefined ? {} : { overlay: parseOverlayMode(options.overlay) }),
+      };
       const nodes = z.array(NodeView).parse(await withServer(context, (client) => client.call('PATCH', nodePath(name), change)));
       show(context, nodes, () => nodes.map((entry) => `${entry.name}: image ${entry.image}, overlay ${entry.overlay}`).join('\n'));
     });
@@ -135,12 +153,15 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
 
   node
     .command('rm')
-    .description('forget a node, with its overlay, its keys and its history')
+    .description('forget a node, with its overlay, its keys and its history; its data volume stays')
     .argument('<name>', 'a name or a range')
-    .action(async (name: string) => {
+    .option('--with-data', 'with its data volume, also of a node that was removed before')
+    .action(async (name: string, { withData = false }: { withData?: boolean }) => {
       const context = contextOf();
-      const nodes = z.array(NodeView).parse(await withServer(context, (client) => client.call('DELETE', nodePath(name))));
-      show(context, nodes, () => `removed ${nodes.map((entry) => entry.name).join(', ')}`);
+      const nodes = z.array(Removed).parse(await withServer(context, (client) => client.call('DELETE', nodePath(name), { withData })));
+      const kept = nodes.filter((entry) => entry.dataKept).map((entry) => entry.name);
+      const remark = `\nkept the data of ${kept.join(', ')}; --with-data deletes it, a new node of that name finds it`;
+      show(context, nodes, () => `removed ${nodes.map((entry) => entry.name).join(', ')}${kept.length === 0 ? '' : remark}`);
     });
 
   program
@@ -152,6 +173,10 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
       const nodes = z.array(NodeView).parse(await withServer(context, (client) => client.call('POST', `${nodePath(name)}/reimage`)));
       show(context, nodes, () => nodes.map((entry) => `${entry.name} starts afresh at its next boot`).join('\n'));
     });
+}
+
+function dataSize(data: string | boolean | undefined): { dataSize?: string | null } {
+  return typeof data === 'string' ? { dataSize: data } : data === false ? { dataSize: null } : {};
 }
 
 function nodePath(name: string): string {
@@ -202,6 +227,14 @@ function nodeText(node: NodeView): string {
     ['address', node.address ?? '-'],
     ['image', node.image],
     ['overlay', `${node.overlay}, ${bytes(node.overlayUsedBytes ?? 0)} used${node.reimage ? ', fresh at next boot' : ''}`],
+    [
+      'data',
+      node.data
+        ? `${bytes(node.data.usedBytes)} of ${bytes(node.data.virtualBytes)} used`
+        : node.dataBytes
+          ? `${bytes(node.dataBytes)}, made at next boot`
+          : '-',
+    ],
     ['state', node.hold ? `${node.state ?? '-'}, on hold` : (node.state ?? '-')],
     ['host key', node.hostKey ?? '-'],
   ];

@@ -6,6 +6,7 @@ import { type Context, requireRoot } from './context.ts';
 import { addDemoCommand } from './demo/demo-command.ts';
 import { addImageCommands } from './image-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
+import { addOverlayCommands } from './overlay-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
 import { addStatusCommand } from './status-command.ts';
@@ -40,6 +41,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addStatusCommand(program, contextOf);
   addNodeCommands(program, contextOf);
   addImageCommands(program, contextOf);
+  addOverlayCommands(program, contextOf);
   addSimCommand(program, contextOf);
   addBenchCommands(program, contextOf);
   addSetupCommand(program, contextOf);

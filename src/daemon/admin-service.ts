@@ -76,7 +76,9 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
     },
     showNodes: (names) => Promise.all(findNodes(nodes, names).map(view)),
     changeNodes: async (names, request) => {
-      const changes = await Promise.all(findNodes(nodes, names).map(async (node) => [node.name, await nodeChange(node, request, options)] as const));
+      const changes = await Promise.all(
+        findNodes(nodes, names).map(async (node) => [node.name, await nodeChange(node, request, options)] as const),
+      );
       for (const [name, what] of changes) {
         nodes.update(name, what);
       }

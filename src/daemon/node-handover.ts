@@ -150,7 +150,10 @@ export class NodeHandover {
     const isFull = percent >= nearlyFullPercent;
     const name = what === 'overlay' ? 'overlay' : 'data volume';
     sessions.record(node, 'ready', isFull ? `${name} nearly full` : `${name} has space again`, `${percent} %`);
-    log[isFull ? 'warn' : 'info']({ node, disk: what, percent }, isFull ? 'a disk of a node is nearly full' : 'a disk of a node has space again');
+    log[isFull ? 'warn' : 'info'](
+      { node, disk: what, percent },
+      isFull ? 'a disk of a node is nearly full' : 'a disk of a node has space again',
+    );
   }
 
   ready(key: string, peer: Ipv4): void {

@@ -1,17 +1,10 @@
-/** What the operator's API does with the disks of nodes. */
-import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
-import { type Image, type ImageDigest, shortDigest } from '../domain/image.ts';
+import { type Image, shortDigest } from '../domain/image.ts';
 import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
 import { labelOfTime, parseDiskSize, parseRootPath, parseSnapshotLabel } from '../domain/overlay.ts';
 import { expandRange } from '../domain/range.ts';
-import type { ImageCatalog } from '../images/catalog.ts';
-import type { DataVolumes } from '../overlays/data-volumes.ts';
 import { checkDisk, copySparse } from '../overlays/disk-file.ts';
-import { type MergedViews, viewDirectory } from '../overlays/merged-view.ts';
-import type { OverlayDisks } from '../overlays/overlay-disks.ts';
-import type { StoreSpace } from '../overlays/store-space.ts';
-import type { Turns } from '../overlays/turns.ts';
+import { viewDirectory } from '../overlays/merged-view.ts';
 import { endHolders, holdersOf } from '../process/disk-holders.ts';
 import type {
   OverlayAdmin,
@@ -22,36 +15,11 @@ import type {
   OverlaySnapshot,
 } from '../servers/http/admin/overlay-routes.ts';
 import type { NodeStore } from '../store/nodes.ts';
-import type { BootSessions } from './boot-sessions.ts';
-import type { Exports } from './exports.ts';
 import type { Job, Jobs } from './jobs.ts';
-import type { NodeDisksMaker } from './node-disks.ts';
+import { atRest, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
 import { overlayViews } from './overlay-views.ts';
-import { holdDisk } from './store-watch.ts';
-
-export interface OverlayServiceOptions {
-  readonly nodes: NodeStore;
-  readonly sessions: BootSessions;
-  readonly images: ImageCatalog;
-  readonly overlays: OverlayDisks;
-  readonly data: DataVolumes;
-  readonly views: MergedViews;
-  readonly disks: NodeDisksMaker;
-  readonly exports: Exports;
-  readonly space: StoreSpace;
-  readonly turns: Turns;
-  readonly jobs: Jobs;
-  /** Where views are mounted when nobody says where: `NODE` is put behind it. */
-  readonly viewsDirectory: string;
-  /** Of all overlays and snapshots of one node. Absent: four times what the node sees. */
-  readonly quotaBytes: number | undefined;
-  /** Makes the file system of a node that runs stand still and clean, where its agent can. */
-  readonly freeze?: (node: Node) => Promise<AsyncDisposable>;
-  readonly clock: Clock;
-}
 
 const resetsAtOnce = 4;
-const quotaFactor = 4;
 
 export function createOverlayService(options: OverlayServiceOptions): OverlayAdmin {
   const { nodes, turns } = options;
@@ -114,29 +82,6 @@ function registered(nodes: NodeStore, names: string): NodeName[] {
   return found(nodes, names).map((node) => node.name);
 }
 
-/** The version that is meant: as named, else what the node last booted, else what it last wrote to. @throws UserError not-found */
-export async function versionOf(name: NodeName, version: string | undefined, options: OverlayServiceOptions): Promise<ImageDigest> {
-  const there = (await options.overlays.list(name)).map((overlay) => overlay.digest);
-  const booted = options.sessions.of(name)?.digest;
-  const matches = version === undefined ? there : there.filter((digest) => digest.startsWith(version));
-  const [digest, another] = version === undefined && booted !== undefined && there.includes(booted) ? [booted] : matches;
-  if (digest === undefined) {
-    throw new UserError('not-found', version === undefined ? `${name} has no overlay` : `${name} has no overlay of version ${version}`, {
-      hint: there.length === 0 ? 'A persistent overlay is made at the first boot' : `It has: ${there.map(shortDigest).join(', ')}`,
-    });
-  }
-  if (version !== undefined && another !== undefined) {
-    throw new UserError('bad-input', `${name} has several overlays of a version that begins with ${version}`, {
-      hint: matches.map(shortDigest).join(', '),
-    });
-  }
-  return digest;
-}
-
-async function isInUse(path: string): Promise<boolean> {
-  return (await holdersOf([path])).length > 0;
-}
-
 async function resetAll(all: readonly Node[], version: string | undefined, options: OverlayServiceOptions): Promise<object[]> {
   const waiting = all.entries();
   const done: object[] = [];
@@ -174,20 +119,6 @@ async function snapshot(name: NodeName, request: OverlaySnapshot, options: Overl
   const path = overlays.pathOf(name, digest);
   const consistency = await atRest(name, path, options, (hold) => overlays.snapshot(name, digest, label, { hold }));
   return { node: name, digest, label, consistency };
-}
-
-/** How a disk was when it was read: `clean`: not in use, or frozen; `crash-consistent`: as after a power cut, then repaired. */
-async function atRest(
-  name: NodeName,
-  path: string,
-  { nodes, freeze }: OverlayServiceOptions,
-  read: (hold: () => Promise<AsyncDisposable>) => Promise<unknown>,
-): Promise<'clean' | 'crash-consistent'> {
-  const running = await isInUse(path);
-  const node = nodes.get(name);
-  await using _frozen = running && node && freeze ? await freeze(node) : { [Symbol.asyncDispose]: () => Promise.resolve() };
-  await read(() => holdDisk(path));
-  return running && !freeze ? 'crash-consistent' : 'clean';
 }
 
 async function restore(name: NodeName, request: OverlayRestore, options: OverlayServiceOptions): Promise<object> {
@@ -349,32 +280,4 @@ async function remove(name: NodeName, request: OverlayRemove, options: OverlaySe
     await overlays.removeVersion(name, digest);
   }
   return digests.map((digest) => ({ node: name, digest }));
-}
-
-async function usedBy(name: NodeName, digest: ImageDigest, { overlays }: OverlayServiceOptions): Promise<number> {
-  return (await overlays.list(name)).find((overlay) => overlay.digest === digest)?.usedBytes ?? 0;
-}
-
-/** Room for a copy of a disk of this version, in the store and in the node's quota. @throws UserError no-space */
-async function requireRoom(
-  name: NodeName,
-  digest: ImageDigest,
-  options: OverlayServiceOptions,
-  what: string,
-  copied?: number,
-): Promise<void> {
-  const { overlays, space, nodes, disks, quotaBytes } = options;
-  const bytes = copied ?? (await usedBy(name, digest, options));
-  await space.require((await overlays.sharesBlocks()) ? 0 : bytes, what);
-  const quota = quotaBytes ?? quotaFactor * disks.overlayBytesOf(nodes.require(name));
-  const used = await overlays.used(name);
-  if (used + bytes > quota) {
-    throw new UserError(
-      'no-space',
-      `No space for ${what}: ${name} uses ${used} of the ${quota} bytes that its overlays may take, and this takes ${bytes}`,
-      {
-        hint: `Delete snapshots or versions: cardless overlay show ${name}. The setting overlayQuotaBytes changes the limit`,
-      },
-    );
-  }
 }

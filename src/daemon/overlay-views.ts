@@ -6,7 +6,7 @@ import type { Carry, Overlay } from '../domain/overlay.ts';
 import { expandRange } from '../domain/range.ts';
 import type { DataVolume } from '../overlays/data-volumes.ts';
 import { holdersOf } from '../process/disk-holders.ts';
-import type { OverlayServiceOptions } from './overlay-service.ts';
+import type { OverlayServiceOptions } from './overlay-target.ts';
 
 interface NodeOverlays {
   readonly node: NodeName;
