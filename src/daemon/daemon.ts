@@ -85,7 +85,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const data = new DataVolumes(places.data);
   const views = new MergedViews(places.mounts);
   await Promise.all([overlays.start(), data.start(), views.start()]);
-  const space = new StoreSpace(places.state, settings.storeReserveBytes);
+  const space = new StoreSpace([places.overlays, places.data], settings.storeReserveBytes);
   const turns = new Turns();
   const disks = new NodeDisksMaker({
     nodes,

@@ -1,4 +1,4 @@
-/** How full the file system is that all disks of nodes are on. */
+/** How full the file systems are that the disks of nodes are on. */
 import { mkdir, statfs } from 'node:fs/promises';
 import { UserError } from '../domain/errors.ts';
 
@@ -20,17 +20,27 @@ export interface Space {
 export type SpaceLevel = 'plenty' | 'warn' | 'low' | 'out';
 
 export class StoreSpace {
-  readonly #directory: string;
+  readonly #directories: readonly string[];
   readonly #reserveBytes: number;
 
-  constructor(directory: string, reserveBytes: number) {
-    this.#directory = directory;
+  constructor(directories: readonly string[], reserveBytes: number) {
+    this.#directories = directories;
     this.#reserveBytes = reserveBytes;
   }
 
+  /** Of the one with the least free space, where they are on several. */
   async now(): Promise<Space> {
-    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-    const { blocks, bavail, bfree, bsize } = await statfs(this.#directory);
+    const all = await Promise.all(this.#directories.map((directory) => this.#of(directory)));
+    const [first, ...others] = all;
+    if (!first) {
+      throw new Error('a store needs a directory');
+    }
+    return others.reduce((least, space) => (space.freeBytes < least.freeBytes ? space : least), first);
+  }
+
+  async #of(directory: string): Promise<Space> {
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    const { blocks, bavail, bfree, bsize } = await statfs(directory);
     const [totalBytes, freeBytes] = [blocks * bsize, bavail * bsize];
     // As df counts: what is kept for root alone is neither used nor free.
     const usedBytes = (blocks - bfree) * bsize;

@@ -64,7 +64,7 @@ async function start(change: Partial<Node> = {}) {
     images,
     overlays,
     data,
-    space: new StoreSpace(state, 0),
+    space: new StoreSpace([state], 0),
     exports,
     turns: new Turns(),
     overlayBytes: 64 * 2 ** 20,
