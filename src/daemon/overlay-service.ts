@@ -24,11 +24,11 @@ const resetsAtOnce = 4;
 export function createOverlayService(options: OverlayServiceOptions): OverlayAdmin {
   const { nodes, turns } = options;
   const each = (title: string, names: readonly NodeName[], work: (name: NodeName) => Promise<object>): Job =>
-    options.jobs.start(`${title} ${names.join(', ')}`, async (signal, onProgress) => {
+    options.jobs.start(`${title} of ${names.join(', ')}`, async (signal, onProgress) => {
       const done: object[] = [];
       for (const [index, name] of names.entries()) {
         signal.throwIfAborted();
-        onProgress({ phase: `${title} ${name}`, fraction: index / names.length });
+        onProgress({ phase: `${title} of ${name}`, fraction: index / names.length });
         done.push(await turns.take([name], title, () => work(name)));
       }
       return { done };
@@ -36,23 +36,23 @@ export function createOverlayService(options: OverlayServiceOptions): OverlayAdm
   return {
     list: async (names) => await overlayViews(options, names),
     reset: async (names, { version }) => await resetAll(found(nodes, names), version, options),
-    snapshot: (names, request) => each('snapshot of', registered(nodes, names), (name) => snapshot(name, request, options)),
+    snapshot: (names, request) => each('snapshot', registered(nodes, names), (name) => snapshot(name, request, options)),
     restore: (names, request) => {
       parseSnapshotLabel(request.label);
-      return each('restore of', registered(nodes, names), (name) => restore(name, request, options));
+      return each('restore', registered(nodes, names), (name) => restore(name, request, options));
     },
     clone: (from, request) => startClone(from, request, options),
-    mount: (name, request) => each('mount of', [parseNodeName(name)], (node) => mount(node, request, options)),
+    mount: (name, request) => each('mount', [parseNodeName(name)], (node) => mount(node, request, options)),
     unmount: async (names) => {
       const done: object[] = [];
       for (const name of expandRange(names).map(parseNodeName)) {
-        done.push(await turns.take([name], 'unmount of', () => options.views.unmount(name)));
+        done.push(await turns.take([name], 'unmount', () => options.views.unmount(name)));
       }
       return done;
     },
     resize: (names, { size }) => {
       const bytes = parseDiskSize(size);
-      return each('resize of', registered(nodes, names), (name) => resize(name, bytes, options));
+      return each('resize', registered(nodes, names), (name) => resize(name, bytes, options));
     },
     carry: async (names, request) => {
       const paths = request.paths.map(parseRootPath);

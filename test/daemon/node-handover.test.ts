@@ -121,6 +121,26 @@ async function filesOf(seed: Buffer): Promise<Map<string, string>> {
 }
 
 describe('plan', () => {
+  test('cuts off whoever is on the disks, and says what was done to them', async () => {
+    const { handover, boot, sessions, fenced, overlays, data } = await start({ dataBytes: 64 * 2 ** 20 });
+    const text = await handover.plan(boot().token, peer);
+    expect(text).toContain("PLAN_OVERLAY_SIZE='50%'\nPLAN_DATA='yes'\n");
+    expect(fenced).toEqual([overlays.directoryOf(red5), data.directoryOf(red5)]);
+    expect(sessions.of(red5)?.events.map(({ what }) => what)).toEqual(['overlay made', 'overlay checked', 'data volume made', 'plan']);
+  });
+  test('is a refusal that the node can repeat when a disk is no disk', async () => {
+    const { handover, boot, disk, overlays, image, sessions, state } = await start();
+    await overlays.reset(red5, image.digest);
+    writeFileSync(disk, 'rubbish');
+    const { token } = boot();
+    const text = await handover.plan(token, peer);
+    expect(text).toMatch(
+      /^PLAN_NODE='red5'\nPLAN_TIME='0'\nPLAN_REFUSAL='The overlay of red5 is damaged: .*cardless reimage red5 gives it a fresh one.*'\n$/,
+    );
+    handover.event(token, peer, 'failed', 'plan: The overlay of red5 is damaged');
+    expect(sessions.of(red5)).toMatchObject({ outcome: 'failed', failure: 'plan: The overlay of red5 is damaged' });
+    expect(readdirSync(join(state, 'exports/overlay'))).toEqual([]);
+  });
   test('gives the address that asks its disks, and nobody else', async () => {
     const { state, handover, boot, disk, root } = await start();
     const text = await handover.plan(boot().token, peer);
@@ -242,5 +262,13 @@ describe('seed', () => {
     handover.ready(key, peer);
     handover.ready(key, peer);
     expect(sessions.of(red5)).toMatchObject({ outcome: 'ready', stage: 'ready' });
+    expect(() => handover.space('wrong', peer, 'data', 93)).toThrow('not of a boot of yours');
+    expect(() => handover.space(key, peer, 'swap', 93)).toThrow('There is no disk "swap"');
+    handover.space(key, peer, 'data', 93);
+    handover.space(key, peer, 'data', 12);
+    expect(sessions.of(red5)?.events.slice(-2)).toMatchObject([
+      { what: 'data volume nearly full', detail: '93 %' },
+      { what: 'data volume has space again', detail: '12 %' },
+    ]);
   });
 });

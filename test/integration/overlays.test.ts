@@ -329,7 +329,7 @@ describe('disks', () => {
     const first = house.service.snapshot('red5', { as: 'a' });
     const second = house.service.snapshot('red5', { as: 'b' });
     const boot = house.boot(red5, image);
-    await expect(house.ended(second)).rejects.toThrow('red5 is busy: snapshot of is under way');
+    await expect(house.ended(second)).rejects.toThrow('red5 is busy: snapshot is under way');
     expect(await house.ended(first)).toMatchObject([{ label: 'a' }]);
     expect((await boot).plan).toContain('PLAN_OVERLAY=');
   });
