@@ -10,6 +10,7 @@ import { expandRange } from '../domain/range.ts';
 import { isPiSerial, parseSerial } from '../domain/serial.ts';
 import type { DataVolumes } from '../overlays/data-volumes.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
+import { holdersOf } from '../process/disk-holders.ts';
 import type { AdminOptions, NodeAdd, NodeChange } from '../servers/http/admin-face.ts';
 import type { NodeStore, NodeUpdate } from '../store/nodes.ts';
 import type { SessionStore } from '../store/sessions.ts';
@@ -89,6 +90,12 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
       const all = expandRange(names).map(parseNodeName);
       // A node that was removed without its data volume is known by that alone.
       const left = withData ? await options.data.nodes() : [];
+      const [holder] = await holdersOf(all.filter((name) => left.includes(name)).map((name) => options.data.directoryOf(name)));
+      if (holder) {
+        throw new UserError('in-use', `The data volume ${holder.file} is in use`, {
+          hint: 'Switch its node off first, or leave the data: cardless node rm without --with-data',
+        });
+      }
       const found = all.filter((name) => nodes.get(name) !== undefined || !left.includes(name)).map((name) => nodes.require(name));
       for (const node of found) {
         await removeNode(node, options);

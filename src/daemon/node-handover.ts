@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { BootSession } from '../domain/boot-session.ts';
 import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
+import type { Image } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Node, NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
@@ -13,7 +14,7 @@ import type { NodeStore } from '../store/nodes.ts';
 import { type BootSessions, handoverEvent } from './boot-sessions.ts';
 import type { Exports, NodeDisks } from './exports.ts';
 import type { HostKeys } from './identity.ts';
-import type { NodeDisksMaker } from './node-disks.ts';
+import type { NodeDisksMaker, OnDiskNews } from './node-disks.ts';
 import { renderSeed } from './seed.ts';
 
 /** As in the agent. */
@@ -38,6 +39,9 @@ export interface NodeHandoverOptions {
 export class NodeHandover {
   readonly #options: NodeHandoverOptions;
 
+  // BOUNDED: one per registered node.
+  readonly #prepared = new Map<NodeName, { readonly session: string; readonly disks: Promise<NodeDisks> }>();
+
   constructor(options: NodeHandoverOptions) {
     this.#options = options;
   }
@@ -47,33 +51,51 @@ export class NodeHandover {
    * being made waits for them: made twice, what it wrote first would be lost.
    */
   async plan(token: string, peer: Ipv4): Promise<string> {
-    const { node } = this.#options.sessions.underWay(token, peer);
-    return await this.#options.disks.inTurn(node, () => this.#planNow(token, peer));
-  }
-
-  async #planNow(token: string, peer: Ipv4): Promise<string> {
-    const { sessions, images, nodes, exports, disks, clock, nbdPort, ephemeralPercent } = this.#options;
-    const session = sessions.underWay(token, peer);
-    const image = await images.require(session.digest);
-    const node = nodes.require(session.node);
+    const { sessions, images, exports, disks, clock, nbdPort, ephemeralPercent } = this.#options;
+    const { node: name, digest, id } = sessions.underWay(token, peer);
+    const image = await images.require(digest);
     const time = clock.now() / 1000;
     let prepared: NodeDisks;
     try {
-      prepared = await disks.prepare(node, image, (what, detail) => sessions.record(node.name, 'initramfs', what, detail));
+      prepared = await this.#disksOf(name, id, image);
     } catch (error) {
       if (!(error instanceof UserError)) {
         throw error;
       }
       // The node says it on its console and reports it back, which ends this boot.
       const reason = error.hint === undefined ? error.message : `${error.message}. ${error.hint}`;
-      return renderRefusal({ node: node.name, time, reason: reason.replaceAll('\n', ' ').slice(0, 400) });
+      return renderRefusal({ node: name, time, reason: reason.replaceAll('\n', ' ').slice(0, 400) });
     }
-    await exports.place(peer, prepared);
-    sessions.change(node.name, { address: peer });
+    // The node may have started over meanwhile, or been removed.
+    sessions.underWay(token, peer);
+    await disks.inTurn(name, () => exports.place(peer, prepared));
+    sessions.change(name, { address: peer });
     const dataVolume = prepared.data !== undefined;
-    sessions.record(node.name, 'initramfs', 'plan', `${peer}, ${node.overlay} overlay${dataVolume ? ', data volume' : ''}`);
-    const { digest, rootFormat } = image;
-    return renderPlan({ node: node.name, time, nbdPort, digest, rootFormat, overlay: node.overlay, ephemeralPercent, dataVolume });
+    const overlay = prepared.overlay === undefined ? 'ephemeral' : 'persistent';
+    sessions.record(name, 'initramfs', 'plan', `${peer}, ${overlay} overlay${dataVolume ? ', data volume' : ''}`);
+    const { rootFormat } = image;
+    return renderPlan({ node: name, time, nbdPort, digest, rootFormat, overlay, ephemeralPercent, dataVolume });
+  }
+
+  /**
+   * Once for each boot. A request that is repeated may be answered after the node has its plan from another one, and then a
+   * disk that it has mounted already would be cut off and checked.
+   */
+  async #disksOf(node: NodeName, session: string, image: Image): Promise<NodeDisks> {
+    const { disks, nodes, sessions } = this.#options;
+    const known = this.#prepared.get(node);
+    if (known?.session === session) {
+      return await known.disks;
+    }
+    const news: OnDiskNews = (what, detail) => sessions.record(node, 'initramfs', what, detail);
+    const making = disks.inTurn(node, () => disks.prepare(nodes.require(node), image, news));
+    this.#prepared.set(node, { session, disks: making });
+    making.catch((error: unknown) => {
+      if (!(error instanceof UserError)) {
+        this.#prepared.delete(node);
+      }
+    });
+    return await making;
   }
 
   async seed(token: string, peer: Ipv4, server: Ipv4): Promise<Buffer> {

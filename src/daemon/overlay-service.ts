@@ -1,3 +1,4 @@
+import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
 import { type Image, shortDigest } from '../domain/image.ts';
 import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
@@ -5,7 +6,7 @@ import { labelOfTime, parseDiskSize, parseRootPath, parseSnapshotLabel } from '.
 import { expandRange } from '../domain/range.ts';
 import { checkDisk, copySparse } from '../overlays/disk-file.ts';
 import { viewDirectory } from '../overlays/merged-view.ts';
-import { endHolders, holdersOf } from '../process/disk-holders.ts';
+import { type DiskHolder, endHolders, holdersOf } from '../process/disk-holders.ts';
 import type {
   OverlayAdmin,
   OverlayClone,
@@ -16,10 +17,11 @@ import type {
 } from '../servers/http/admin/overlay-routes.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { Job, Jobs } from './jobs.ts';
-import { atRest, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
+import { atRest, isBooting, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
 import { overlayViews } from './overlay-views.ts';
 
-const resetsAtOnce = 4;
+const resetsAtOnce = 32;
+const lookAgainMs = 500;
 
 export function createOverlayService(options: OverlayServiceOptions): OverlayAdmin {
   const { nodes, turns } = options;
@@ -85,10 +87,11 @@ function registered(nodes: NodeStore, names: string): NodeName[] {
 async function resetAll(all: readonly Node[], version: string | undefined, options: OverlayServiceOptions): Promise<object[]> {
   const waiting = all.entries();
   const done: object[] = [];
+  const held = recently(() => holdersOf([options.overlays.directory]), options.clock);
   // Workers share one iterator, so each node is taken once.
   const work = async (): Promise<void> => {
     for (const [index, node] of waiting) {
-      done[index] = await options.turns.take([node.name], 'reset', () => reset(node, version, options));
+      done[index] = await options.turns.take([node.name], 'reset', () => reset(node, version, held, options));
     }
   };
   const results = await Promise.allSettled(Array.from({ length: resetsAtOnce }, work));
@@ -100,10 +103,27 @@ async function resetAll(all: readonly Node[], version: string | undefined, optio
   return done;
 }
 
-async function reset(node: Node, version: string | undefined, options: OverlayServiceOptions): Promise<object> {
+/** For many questions at once: looking at every process for each of them would be most of the work. */
+function recently<T>(look: () => Promise<T>, clock: Clock): () => Promise<T> {
+  let last: { readonly at: number; readonly found: Promise<T> } | undefined;
+  return async () => {
+    if (!last || clock.now() - last.at > lookAgainMs) {
+      last = { at: clock.now(), found: look() };
+    }
+    return await last.found;
+  };
+}
+
+async function reset(
+  node: Node,
+  version: string | undefined,
+  held: () => Promise<readonly DiskHolder[]>,
+  options: OverlayServiceOptions,
+): Promise<object> {
   const digest = await versionOf(node.name, version, options);
   const facts = { node: node.name, digest };
-  if (await isInUse(options.overlays.pathOf(node.name, digest))) {
+  const path = options.overlays.pathOf(node.name, digest);
+  if (isBooting(node.name, options) || (await held()).some(({ file }) => file === path)) {
     options.nodes.update(node.name, { reimage: true });
     return { ...facts, when: 'next boot' };
   }
@@ -126,7 +146,7 @@ async function restore(name: NodeName, request: OverlayRestore, options: Overlay
   const label = parseSnapshotLabel(request.label);
   const digest = await versionOf(name, request.version, options);
   await requireRoom(name, digest, options, `the state ${label} of ${name}`);
-  const staged = await isInUse(overlays.pathOf(name, digest));
+  const staged = await isInUse(name, overlays.pathOf(name, digest), options);
   await overlays.restore(name, digest, label, { staged });
   // The later wish counts.
   nodes.update(name, { reimage: false });
@@ -171,7 +191,7 @@ async function clone(
   try {
     for (const [index, to] of targets.entries()) {
       onProgress({ phase: `copying to ${to}`, fraction: index / targets.length });
-      const staged = await isInUse(overlays.pathOf(to, digest));
+      const staged = await isInUse(to, overlays.pathOf(to, digest), options);
       await overlays.clone(copy, to, digest, label, { staged });
       nodes.update(to, { reimage: false });
       done.push({ node: to, digest, label, when: staged ? 'next boot' : 'now', consistency });
@@ -238,7 +258,7 @@ async function resize(name: NodeName, bytes: number, options: OverlayServiceOpti
   nodes.update(name, { overlayBytes: bytes });
   let when = 'now';
   for (const { digest } of all) {
-    if (await isInUse(overlays.pathOf(name, digest))) {
+    if (await isInUse(name, overlays.pathOf(name, digest), options)) {
       when = 'next boot';
     } else {
       await overlays.grow(name, digest, bytes);

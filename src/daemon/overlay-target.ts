@@ -9,6 +9,7 @@ import type { MergedViews } from '../overlays/merged-view.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { StoreSpace } from '../overlays/store-space.ts';
 import type { Turns } from '../overlays/turns.ts';
+import { isUnderWay } from '../policy/boot-progress.ts';
 import { holdersOf } from '../process/disk-holders.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { BootSessions } from './boot-sessions.ts';
@@ -59,18 +60,25 @@ export async function versionOf(name: NodeName, version: string | undefined, opt
   return digest;
 }
 
-export async function isInUse(path: string): Promise<boolean> {
-  return (await holdersOf([path])).length > 0;
+/** It has its plan and will be on its disks in a moment. */
+export function isBooting(name: NodeName, { sessions, clock }: OverlayServiceOptions): boolean {
+  const session = sessions.of(name);
+  return session?.address !== undefined && isUnderWay(session, clock.now());
+}
+
+export async function isInUse(name: NodeName, path: string, options: OverlayServiceOptions): Promise<boolean> {
+  return isBooting(name, options) || (await holdersOf([path])).length > 0;
 }
 
 /** How a disk was when it was read: `clean`: not in use, or frozen; `crash-consistent`: as after a power cut, then repaired. */
 export async function atRest(
   name: NodeName,
   path: string,
-  { nodes, freeze }: OverlayServiceOptions,
+  options: OverlayServiceOptions,
   read: (hold: () => Promise<AsyncDisposable>) => Promise<unknown>,
 ): Promise<'clean' | 'crash-consistent'> {
-  const running = await isInUse(path);
+  const { nodes, freeze } = options;
+  const running = await isInUse(name, path, options);
   const node = nodes.get(name);
   await using _frozen = running && node && freeze ? await freeze(node) : { [Symbol.asyncDispose]: () => Promise.resolve() };
   await read(() => holdDisk(path));

@@ -1,6 +1,6 @@
 /** Overlays as listings show them. */
 import { UserError } from '../domain/errors.ts';
-import type { ImageName } from '../domain/image.ts';
+import type { Image, ImageName } from '../domain/image.ts';
 import { type NodeName, type OverlayMode, parseNodeName } from '../domain/node.ts';
 import type { Carry, Overlay } from '../domain/overlay.ts';
 import { expandRange } from '../domain/range.ts';
@@ -25,7 +25,8 @@ export async function overlayViews(options: OverlayServiceOptions, names: string
   const { overlays, data, space } = options;
   const wanted = names === undefined ? await everybody(options) : expandRange(names).map(parseNodeName);
   const held = new Set((await holdersOf([overlays.directory, data.directory])).map(({ file }) => file));
-  const listed = await Promise.all(wanted.map((name) => nodeView(name, held, options)));
+  const known = await options.images.list();
+  const listed = await Promise.all(wanted.map((name) => nodeView(name, held, known, options)));
   const unknown = listed.find((view) => names !== undefined && view.overlays.length === 0 && !view.data && !view.registered);
   if (unknown) {
     throw new UserError('not-found', `There is no node "${unknown.node}", and nothing of one`, { hint: 'cardless overlay list shows all' });
@@ -38,10 +39,14 @@ async function everybody({ overlays, data, nodes }: OverlayServiceOptions): Prom
   return [...new Set([...known, ...(await overlays.nodes()), ...(await data.nodes())])];
 }
 
-async function nodeView(name: NodeName, held: ReadonlySet<string>, options: OverlayServiceOptions): Promise<NodeOverlays> {
-  const { overlays, data, nodes, sessions, images, views } = options;
+async function nodeView(
+  name: NodeName,
+  held: ReadonlySet<string>,
+  known: readonly Image[],
+  options: OverlayServiceOptions,
+): Promise<NodeOverlays> {
+  const { overlays, data, nodes, sessions, views } = options;
   const node = nodes.get(name);
-  const known = await images.list();
   const volume = await data.of(name);
   const mounted = await views.of(name);
   return {

@@ -9,6 +9,25 @@ const partialSuffix = '.partial';
 /** How far resize2fs can grow a disk without moving what is on it. More would be reserved in every new disk. */
 const growthFactor = 16;
 
+const batchSize = 16;
+const copiesAtOnce = 2;
+
+/** Pairs of template and copy. A UUID of its own is that by which a client that reconnects recognises its disk. */
+const copyScript = `
+while [ $# -gt 0 ]; do
+    cp --sparse=always --reflink=auto -- "$1" "$2"
+    tune2fs -f -U random "$2" >/dev/null
+    shift 2
+done
+`;
+
+interface WantedCopy {
+  readonly template: string;
+  readonly partial: string;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
 export interface Checked {
   readonly ok: boolean;
   /** For the timeline of the boot: `clean`, `journal replayed`, `repaired`, or what is wrong. */
@@ -19,6 +38,9 @@ export interface Checked {
 export class DiskTemplates {
   readonly #directory: string;
   readonly #made = new Map<number, Promise<string>>();
+  // BOUNDED: by those who wait for it, which is a boot or an operator's request each.
+  readonly #wanted: WantedCopy[] = [];
+  #running = 0;
 
   constructor(directory: string) {
     this.#directory = directory;
@@ -28,10 +50,40 @@ export class DiskTemplates {
   async make(target: string, bytes: number, prepare: (partial: string) => Promise<void> = async () => {}): Promise<void> {
     const template = await this.#template(bytes);
     await replaceFile(target, async (partial) => {
-      await copySparse(template, partial);
-      await newIdentity(partial);
+      await this.#copy(template, partial);
       await prepare(partial);
     });
+  }
+
+  /** Of many that are wanted at once, several are made by one program: to start one takes longer than to copy a disk. */
+  async #copy(template: string, partial: string): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#wanted.push({ template, partial, resolve, reject });
+    if (this.#running < copiesAtOnce) {
+      this.#running += 1;
+      void this.#makeWanted().finally(() => {
+        this.#running -= 1;
+      });
+    }
+    await promise;
+  }
+
+  async #makeWanted(): Promise<void> {
+    // Whoever asks in the same turn of the event loop goes along.
+    await new Promise((resolve) => setImmediate(resolve));
+    for (let batch = this.#wanted.splice(0, batchSize); batch.length > 0; batch = this.#wanted.splice(0, batchSize)) {
+      const words = batch.flatMap(({ template, partial }) => [template, partial]);
+      try {
+        await run('sh', ['-ec', copyScript, 'copy', ...words]);
+        for (const { resolve } of batch) {
+          resolve();
+        }
+      } catch (error) {
+        for (const { reject } of batch) {
+          reject(error);
+        }
+      }
+    }
   }
 
   async #template(bytes: number): Promise<string> {

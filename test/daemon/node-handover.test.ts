@@ -128,6 +128,14 @@ describe('plan', () => {
     expect(fenced).toEqual([overlays.directoryOf(red5), data.directoryOf(red5)]);
     expect(sessions.of(red5)?.events.map(({ what }) => what)).toEqual(['overlay made', 'overlay checked', 'data volume made', 'plan']);
   });
+  test('asked for again by the same boot, touches no disk: the node may have mounted it by now', async () => {
+    const { handover, boot, sessions, fenced } = await start();
+    const { token } = boot();
+    const [first, second] = [await handover.plan(token, peer), await handover.plan(token, peer)];
+    expect(second).toBe(first);
+    expect(fenced).toHaveLength(2);
+    expect(sessions.of(red5)?.events.filter(({ what }) => what === 'overlay checked')).toHaveLength(1);
+  });
   test('is a refusal that the node can repeat when a disk is no disk', async () => {
     const { handover, boot, disk, overlays, image, sessions, state } = await start();
     await overlays.reset(red5, image.digest);

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest';
 import { StoreWatch } from '#src/daemon/store-watch.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
+import { parseNodeName } from '#src/domain/node.ts';
 import { parseRootPath, parseSnapshotLabel } from '#src/domain/overlay.ts';
 import { checkDisk } from '#src/overlays/disk-file.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
@@ -313,6 +314,11 @@ describe('disks', () => {
     expect(await onDisk(disk, 'cat note')).toBe('stays');
     expect((await checkDisk(disk)).result).toBe('clean');
     expect((await stat(disk)).size).toBe(2 ** 30);
+    // It has its plan and is not on its disk yet.
+    await house.boot(red5, image, 'running');
+    expect(await house.service.reset('red5', {})).toMatchObject([{ when: 'next boot' }]);
+    await house.boot(red5, image);
+    await onDisk(disk, 'echo more >note');
     expect(await house.service.reset('red5', {})).toMatchObject([{ when: 'now' }]);
     expect(await onDisk(disk, 'ls')).toBe('');
     await house.service.remove('red5', { force: false });
@@ -361,14 +367,15 @@ describe('disks', () => {
     const names = Array.from({ length: 200 }, (_, index) => `n${String(index + 1).padStart(3, '0')}`);
     const bytes = 8 * 2 ** 30;
     for (const name of names) {
-      house.add(name as typeof red5, { overlayBytes: bytes });
-      await house.overlays.reset(name as typeof red5, image.digest, { bytes });
+      house.add(parseNodeName(name), { overlayBytes: bytes });
     }
-    const before = await uuidOf(house.overlays.pathOf('n200' as typeof red5, image.digest));
+    await Promise.all(names.map((name) => house.overlays.reset(parseNodeName(name), image.digest, { bytes })));
+    const n200 = parseNodeName('n200');
+    const before = await uuidOf(house.overlays.pathOf(n200, image.digest));
     const from = performance.now();
     expect(await house.service.reset('n[001-200]', {})).toHaveLength(200);
     process.stdout.write(`200 overlays of 8 GiB reset in ${((performance.now() - from) / 1000).toFixed(1)} s\n`);
-    const last = house.overlays.pathOf('n200' as typeof red5, image.digest);
+    const last = house.overlays.pathOf(n200, image.digest);
     expect(await uuidOf(last)).not.toBe(before);
     expect((await checkDisk(last)).result).toBe('clean');
     expect((await stat(last)).blocks * 512).toBeLessThan(2 ** 20);

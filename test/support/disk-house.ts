@@ -128,10 +128,16 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
     port,
     log,
     add,
-    /** From power-on to the plan: what the initramfs gets. */
-    boot: async (name: NodeName, image: Image): Promise<{ plan: string; session: () => BootSession | undefined }> => {
+    /** From power-on to the plan, which is what the initramfs gets. It is taken to come up, unless it is told to hang there. */
+    boot: async (
+      name: NodeName,
+      image: Image,
+      outcome: BootSession['outcome'] = 'ready',
+    ): Promise<{ plan: string; session: () => BootSession | undefined }> => {
       const { token } = sessions.open({ node: name, arch: image.arch, client: 'ipxe', digest: image.digest });
-      return { plan: await handover.plan(token, peer), session: () => sessions.of(name) };
+      const plan = await handover.plan(token, peer);
+      sessions.change(name, { outcome });
+      return { plan, session: () => sessions.of(name) };
     },
     ended: async (started: object): Promise<Record<string, unknown>[]> => {
       const { id } = started as { id: string };
