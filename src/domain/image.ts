@@ -41,7 +41,7 @@ export interface Image extends ImageLineage {
   readonly rootFormat: 'erofs' | 'squashfs';
   /** What its kernel is given besides the server's own arguments. */
   readonly kernelArguments?: readonly string[];
-  /** Its nodes are to have a data volume. */
+  /** Its nodes get a data volume unless they are told otherwise. */
   readonly dataVolume?: boolean;
   readonly files: readonly ImageFile[];
   /** Absent: one kernel under the name that all boards of the architecture boot. The first is for those. */

@@ -10,7 +10,7 @@ import type { NodePrograms } from './node-programs.ts';
 
 /** What init, the udhcpc script and a person at a rescue console call. */
 const applets =
-  'sh cat chmod cp date dmesg find grep ip ls lsmod mkdir modprobe mount ping ps reboot rm sed sleep sort switch_root sync tail tar tr udhcpc umount uname wget xargs';
+  'sh cat chmod cp date dmesg find grep ip ls lsmod mkdir modprobe mount mv ping ps reboot rm sed sleep sort switch_root sync tail tar tr udhcpc umount uname wget xargs';
 
 /** Raise when the code below makes another archive from the same input. */
 const builderVersion = 1;

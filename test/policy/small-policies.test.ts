@@ -166,6 +166,8 @@ describe('rendered texts', () => {
       digest: facts.image.digest,
       rootFormat: 'erofs',
       overlay: 'persistent',
+      ephemeralPercent: 50,
+      dataVolume: true,
     });
     expect(text).toContain("PLAN_NODE='red5'\nPLAN_TIME='12'\n");
     expect(

@@ -20,6 +20,8 @@ export interface NodeFaceOptions {
   readonly event: (token: string, peer: Ipv4, name: string, detail: string) => void;
   readonly ready: (key: string, peer: Ipv4) => void;
   readonly agent: AgentFaceOptions;
+  /** How full a file system of the node that runs is. */
+  readonly space: (key: string, peer: Ipv4, what: string, percent: number) => void;
   readonly piBoot: PiBootOptions;
   readonly onFailure: (error: unknown) => void;
 }
@@ -64,6 +66,14 @@ export function createNodeFace(options: NodeFaceOptions): Express {
     response.status(204).end();
   });
   app.use(createAgentFace(options.agent, (request) => ({ key: tokenOf(request), peer: peerOf(request) })));
+  app.post('/v1/space/:what', text, (request, response) => {
+    const percent = /^(\d{1,3})%?\s*$/.exec(textOf(request.body))?.[1];
+    if (percent === undefined) {
+      throw new UserError('bad-input', 'A percentage is needed');
+    }
+    options.space(tokenOf(request), peerOf(request), String(request.params['what']), Number(percent));
+    response.status(204).end();
+  });
   app.use(createPiBoot(options.piBoot, peerOf));
   app.use((_request, response) => {
     response.status(404).type('text/plain').send('not found\n');
