@@ -221,6 +221,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       port: settings.nbdPort,
       directory: join(places.run, facts.name),
       exports: places.exports,
+      fences: places.fences,
       clock,
       assertPortFree: () => assertPortFree(settings.nbdPort, facts.address),
       onEvent: (what, fields) => log.info(fields, what),
