@@ -14,6 +14,7 @@ import { kernelFiles, plainKernelFile, renderIpxeStart } from '../policy/render-
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
 import { createNodeFace } from '../servers/http/node-face.ts';
+import { fenceDisks } from '../servers/nbd/fence.ts';
 import { NbdServer } from '../servers/nbd/nbd-server.ts';
 import { DataThreads } from '../servers/tftp/data-threads.ts';
 import { openDatabase } from '../store/database.ts';
@@ -37,6 +38,7 @@ import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
 import { assertPortFree, orNamePortOwner } from './open-port.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
+import { refuseAfterCrash } from './refuse-after-crash.ts';
 import { lockState } from './state-lock.ts';
 import { systemClock } from './system-clock.ts';
 import { startTftp } from './tftp-service.ts';
@@ -60,6 +62,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const interfaces = await Promise.all(served.map(async (entry) => ({ settings: entry, facts: await findInterface(entry.name) })));
   stack.use(lockState(places));
   await mkdir(places.run, { recursive: true, mode: 0o755 });
+  await mkdir(places.fences, { recursive: true });
   // What an earlier run left half-made.
   await rm(places.work, { recursive: true, force: true });
   const database = openDatabase(places.database);
@@ -112,6 +115,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     images,
     overlays,
     exports,
+    fenceDisks: (directory) => fenceDisks({ records: places.fences }, directory),
     hostKeys,
     authorizedKeys: settings.authorizedKeys,
     httpPort: settings.httpPort,
@@ -127,6 +131,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     counters.badTftp += 1;
   };
 
+  await refuseAfterCrash({ exports, nodes, sessions, log });
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();
 

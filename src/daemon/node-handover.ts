@@ -24,6 +24,8 @@ export interface NodeHandoverOptions {
   readonly images: ImageCatalog;
   readonly overlays: OverlayDisks;
   readonly exports: Exports;
+  /** Ends all connections to the disks in a directory. */
+  readonly fenceDisks: (directory: string) => Promise<void>;
   readonly hostKeys: HostKeys;
   readonly authorizedKeys: readonly string[];
   readonly httpPort: number;
@@ -60,6 +62,8 @@ export class NodeHandover {
     const session = sessions.underWay(token, peer);
     const image = await images.require(session.digest);
     const node = nodes.require(session.node);
+    // Connections of its last boot, which nbd-server would keep until TCP gives up on them.
+    await this.#options.fenceDisks(overlays.directoryOf(node.name));
     const persistent = node.overlay === 'persistent';
     if (persistent) {
       await this.#prepareOverlay(node.name, image);

@@ -8,7 +8,15 @@ import { moduleClosure, readModulesList } from './modules.ts';
 
 /** What init, the udhcpc script and a person at a rescue console call. */
 const applets =
-  'sh cat chmod cp date dmesg find grep ip ls lsmod mkdir modprobe mount ping ps reboot rm sed sleep sort switch_root sync tail tar tr udhcpc umount uname wget xargs';
+  'sh cat chmod cp date dmesg find grep ip kill ln ls lsmod mkdir modprobe mount mv ping ps reboot rm sed sleep sort switch_root sync tac tail tar tr udhcpc umount uname wget xargs';
+
+/** Of rootfs/initramfs, and where they go. */
+const scripts: Readonly<Record<string, string>> = {
+  init: 'init',
+  'udhcpc.script': 'etc/udhcpc.script',
+  'keep-address': 'bin/keep-address',
+  shutdown: 'shutdown',
+};
 
 const compilers: Record<Architecture, string> = { arm64: 'aarch64-linux-gnu-gcc', amd64: 'x86_64-linux-gnu-gcc' };
 
@@ -34,8 +42,9 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<void> {
   await Promise.all(applets.split(' ').map((name) => symlink('busybox', join(tree, 'bin', name))));
   // Where the kernel itself looks for modprobe.
   await symlink('../bin/modprobe', join(tree, 'sbin/modprobe'));
-  await copyFile(join(source, 'initramfs/init'), join(tree, 'init'));
-  await copyFile(join(source, 'initramfs/udhcpc.script'), join(tree, 'etc/udhcpc.script'));
+  for (const [name, target] of Object.entries(scripts)) {
+    await copyFile(join(source, 'initramfs', name), join(tree, target));
+  }
   await run(
     compilers[options.arch],
     ['-static', '-O2', '-s', '-o', join(tree, 'bin/nbd-attach'), join(source, 'nbd-attach/nbd-attach.c')],

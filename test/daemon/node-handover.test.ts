@@ -59,6 +59,7 @@ async function start(change: Partial<Node> = {}) {
     images,
     overlays,
     exports: new Exports(join(state, 'exports')),
+    fenceDisks: () => Promise.resolve(),
     hostKeys: new HostKeys(join(state, 'keys')),
     authorizedKeys: ['ssh-ed25519 AAAA operator'],
     httpPort: 8067,

@@ -50,7 +50,7 @@ ${prerun}
 `;
 }
 
-/** For printf, then for the shell. */
+/** For the shell, for printf, and for the key file, in which a backslash escapes. */
 function quote(path: string): string {
-  return `'${path.replaceAll('%', '%%').replaceAll("'", `'\\''`)}'`;
+  return `'${path.replaceAll("'", `'\\''`)}'`.replaceAll('%', '%%').replaceAll('\\', '\\\\');
 }
