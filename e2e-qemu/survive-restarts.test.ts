@@ -1,0 +1,113 @@
+/** What ends a guest's life, in order or not: power-off, a crash of the server's machine, an attacher that is gone, a boot that hangs. */
+import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { describe, expect, test } from 'vitest';
+import { startLab, type TestLab, until } from '../test/support/lab-server.ts';
+import { Guest } from '../test/support/survive/guest.ts';
+import { allWrite, killNbd } from '../test/support/survive/outage.ts';
+import { debianParts, publishSurvivors, publishVariant } from '../test/support/survive/test-image.ts';
+
+const minutes = 60_000;
+
+function say(text: string): void {
+  process.stdout.write(`survive: ${text}\n`);
+}
+
+async function consoleSays(guest: Guest, text: RegExp): Promise<void> {
+  await until(async () => text.test(await guest.console()), `${guest.name}'s console to say ${text}`, 6 * minutes);
+}
+
+/** The machine's memory is gone: no process is left, and the disk is as it was when it was last flushed. */
+async function crashMachine(lab: TestLab, disk: string, flushed: string): Promise<void> {
+  await lab.server.crash();
+  await killNbd(lab);
+  await copyFile(flushed, disk);
+  await writeFile(join(lab.state, 'exports/machine-boot.new'), 'the boot before');
+  await copyFile(join(lab.state, 'exports/machine-boot.new'), join(lab.state, 'exports/machine-boot'));
+}
+
+describe.concurrent('guests that go down', () => {
+  test('Debian: reboot and poweroff close the disk, kill nobody that serves it, and wait for nothing', async () => {
+    await using lab = await startLab('debian');
+    await publishSurvivors(lab.state, await debianParts(), { debian: true });
+    // It ends where it would start again, so that the disk can be looked at.
+    await using guest = await Guest.create({ lab, index: 1, image: 'debian-now', memoryMib: 768, hardware: ['-no-reboot'] });
+    const signal = new AbortController().signal;
+    const runs = [];
+    for (const action of ['reboot', 'poweroff']) {
+      const before = await guest.bootId();
+      await guest.pc.powerOn();
+      await guest.ready(before);
+      await lab.server.ssh(
+        guest.name,
+        'test "$(systemctl is-system-running --wait)" = running && dd if=/dev/urandom of=/root/some bs=1M count=8',
+        signal,
+      );
+      const from = (await guest.console()).length;
+      // It ends with the connection that it came by.
+      await lab.server.sshOnce(guest.name, `systemctl ${action}`, signal).catch(() => {});
+      await guest.pc.ended;
+      const last = (await guest.console()).slice(from);
+      expect(last).toMatch(/EXT4-fs \(nbd1\): unmounting filesystem/);
+      expect(last).toContain(`cardless: disks released, ${action}`);
+      expect(last).not.toMatch(/timed out|SIGKILL to|connection lost|Network is unreachable|Failed unmounting|still in use/);
+      const { said, ...checked } = await guest.check();
+      expect(checked, said).toEqual({ clean: true, needsRecovery: false });
+      runs.push(action);
+      await guest.pc.powerOff();
+    }
+    say(`Debian with systemd: ${runs.join(' and ')}, each with its disk unmounted and clean`);
+  });
+
+  test('a crash of the machine with unflushed writes: the node is refused, restarts by itself and finds a clean disk', async () => {
+    await using lab = await startLab('crash');
+    await publishSurvivors(lab.state, await debianParts());
+    await using guest = await Guest.create({ lab, index: 1 });
+    await guest.boot();
+    await guest.sh('echo flushed >/var/flushed; sync');
+    const disk = await guest.disk();
+    const flushed = join(lab.state, 'flushed.img');
+    await copyFile(disk, flushed);
+    await guest.startLoad();
+    await allWrite([guest]);
+    await guest.sh('echo later >/var/later; sync');
+    const boot = await guest.bootId();
+    await crashMachine(lab, disk, flushed);
+    await lab.server.start();
+    await consoleSays(guest, /nbd-attach: nbd1: the server's machine was restarted and may have lost writes; this node restarts/);
+    await guest.ready(boot);
+    expect(await guest.sh('cat /var/flushed; ls /var/later 2>/dev/null')).toBe('flushed');
+    expect(await guest.kernelErrors()).toBe('');
+    const log = await readFile(lab.server.logFile, 'utf8');
+    expect(log).toContain('disk refused');
+    await guest.shutDown();
+    const { said, ...checked } = await guest.check();
+    expect(checked, said).toEqual({ clean: true, needsRecovery: false });
+    say('machine crash: refused, restarted, what was flushed is there, the disk is clean');
+  });
+
+  test('hardware restarts a node whose attacher is gone; a boot that hangs ends with a reason on console and server', async () => {
+    await using lab = await startLab('watchdog');
+    const parts = await debianParts();
+    await publishSurvivors(lab.state, parts);
+    // An attacher that never comes back, and a shorter deadline to wait for.
+    await publishVariant(lab.state, parts, 'hangs', {
+      files: {
+        'bin/nbd-attach': '#!/bin/sh\nexec sleep 100000\n',
+        init: (await readFile('rootfs/initramfs/init', 'utf8')).replace(/^deadline=\d+$/m, 'deadline=20'),
+      },
+    });
+    const watchdog = ['-device', 'i6300esb', '-action', 'watchdog=reset'];
+    await using guest = await Guest.create({ lab, index: 1, hardware: watchdog });
+    await using hanging = await Guest.create({ lab, index: 2, image: 'hangs' });
+    await Promise.all([guest.boot(), hanging.pc.powerOn()]);
+    const boot = await guest.bootId();
+    await guest.sh('kill -9 $(ps | sed -n "s/^ *\\([0-9]*\\) .*@bd-attach 0 .*/\\1/p")');
+    await consoleSays(hanging, /cardless: FAILED at root: not handed over in 20 seconds; starting over/);
+    const hung = await lab.server.node(hanging.name);
+    const failures = [hung.boot?.failure, await readFile(lab.server.logFile, 'utf8')].join('\n');
+    expect(failures).toContain('root: not handed over in 20 seconds');
+    await guest.ready(boot);
+    say('watchdog: the node is back; boot deadline: said on console and to the server');
+  });
+});
