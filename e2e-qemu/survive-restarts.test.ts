@@ -33,7 +33,7 @@ describe.concurrent('guests that go down', () => {
     // It ends where it would start again, so that the disk can be looked at.
     await using guest = await Guest.create({ lab, index: 1, image: 'debian-now', memoryMib: 768, hardware: ['-no-reboot'] });
     const signal = new AbortController().signal;
-    const runs = [];
+    const runs: string[] = [];
     for (const action of ['reboot', 'poweroff']) {
       const before = await guest.bootId();
       await guest.pc.powerOn();

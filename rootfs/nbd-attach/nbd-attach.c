@@ -40,11 +40,13 @@ static int device;
 #ifndef ABORT_OLD
 #define ABORT_OLD 1
 #endif
+/* Measured over whole boots (ARCHITECTURE.md): less costs requests, more costs bytes. */
+#ifndef READ_AHEAD_KB
+#define READ_AHEAD_KB "128"
+#endif
 
 /* How often the kernel looks whether requests in flight must be sent again on a new socket. */
 static const char *const io_timeout_ms = "5000";
-/* Of the sizes tried over a whole boot, the one with the fewest requests at nearly the fewest bytes. */
-static const char *const read_ahead_kb = "128";
 /* The disk was made anew under a node that runs: its old one does not come back. */
 static const int other_disk_limit_s = 60;
 /* What the server offers instead of a disk that may have lost what it acknowledged (src/daemon/exports.ts). */
@@ -315,7 +317,7 @@ int main(int argc, char **argv)
     if (attach(nl, family, fd, &disk))
         return give_up("the kernel refused the device");
     set_queue("io_timeout", io_timeout_ms);
-    set_queue("read_ahead_kb", read_ahead_kb);
+    set_queue("read_ahead_kb", READ_AHEAD_KB);
     switch (fork()) {
     case -1:
         return give_up("fork");

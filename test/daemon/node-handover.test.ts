@@ -52,6 +52,7 @@ async function start(change: Partial<Node> = {}) {
   }
   const sessions = new BootSessions(new SessionStore(database), clock, log);
   const overlays = new OverlayDisks({ directory: join(state, 'overlays'), bytes: 64 * 2 ** 20 });
+  const fenced: string[] = [];
   const handover = new NodeHandover({
     nodes,
     leases: new LeaseStore(database),
@@ -59,7 +60,10 @@ async function start(change: Partial<Node> = {}) {
     images,
     overlays,
     exports: new Exports(join(state, 'exports')),
-    fenceDisks: () => Promise.resolve(),
+    fenceDisks: (directory) => {
+      fenced.push(directory);
+      return Promise.resolve();
+    },
     hostKeys: new HostKeys(join(state, 'keys')),
     authorizedKeys: ['ssh-ed25519 AAAA operator'],
     httpPort: 8067,
@@ -74,6 +78,7 @@ async function start(change: Partial<Node> = {}) {
     sessions,
     handover,
     boot,
+    fenced,
     disk: overlays.pathOf(red5, image.digest),
     root: images.pathOf(image.digest, 'root.img'),
   };
@@ -100,6 +105,11 @@ describe('plan', () => {
     expect(text).toContain("PLAN_NODE='red5'");
     expect(readlinkSync(join(state, 'exports/root', peer))).toBe(root);
     expect(readlinkSync(join(state, 'exports/overlay', peer))).toBe(disk);
+  });
+  test('ends what the last boot left of its connections, before its disk is touched', async () => {
+    const { state, handover, boot, fenced } = await start();
+    await handover.plan(boot().token, peer);
+    expect(fenced).toEqual([join(state, 'overlays', red5)]);
   });
   test('a node that comes back with another address takes its overlay along', async () => {
     const { state, handover, boot } = await start();
@@ -200,6 +210,9 @@ describe('seed', () => {
     expect(first?.get('root/.ssh/authorized_keys 600')).toBe('ssh-ed25519 AAAA operator\n');
     expect(first?.get('etc/ssh/sshd_config.d/10-cardless.conf 644')).toContain('PasswordAuthentication no');
     expect(first?.get('etc/cardless/agent.conf 600')).toMatch(/^AGENT_SERVER='http:\/\/10\.0\.0\.1:8067'\nAGENT_KEY='[\w-]{32}'\n$/);
+    // A service that waits for the server is not dead.
+    expect(first?.get('etc/systemd/system/systemd-journald.service.d/10-cardless.conf 644')).toBe('[Service]\nWatchdogSec=0\n');
+    expect(first?.get('etc/systemd/system.conf.d/10-cardless.conf 644')).toBe('[Manager]\nRuntimeWatchdogSec=0\n');
     for (const name of ['etc/machine-id 444', 'etc/ssh/ssh_host_ed25519_key 600']) {
       expect(second?.get(name)).toBe(first?.get(name));
     }

@@ -107,12 +107,12 @@ export interface Variant {
   readonly files?: Readonly<Record<string, string>>;
 }
 
-/** The image `survive` under another name and with another initramfs: a remedy can be taken away. */
-export async function publishVariant(state: string, parts: Parts, name: string, variant: Variant): Promise<void> {
+/** An image under another name and with another initramfs: a remedy can be taken away. */
+export async function publishVariant(state: string, parts: Parts, name: string, variant: Variant, of = 'survive'): Promise<void> {
   const images = join(state, 'images');
-  const image = await new ImageCatalog(images).newest(parseImageName('survive'), 'amd64');
+  const image = await new ImageCatalog(images).newest(parseImageName(of), 'amd64');
   if (!image) {
-    throw new Error('survive was not published');
+    throw new Error(`${of} was not published`);
   }
   const draft = await mkdtemp(join(parts.work, 'draft-'));
   await cp(join(images, image.digest, 'boot'), join(draft, 'boot'), { recursive: true });
