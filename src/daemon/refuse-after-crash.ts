@@ -15,17 +15,15 @@ export interface RefuseOptions {
 export async function refuseAfterCrash({ exports, nodes, sessions, log }: RefuseOptions): Promise<void> {
   // Random, and another one after each boot (random(4)).
   const machineBoot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-  const bound = nodes.list().flatMap(({ name }) => {
-    const address = sessions.of(name)?.address;
-    return address === undefined ? [] : [{ name, address }];
+  const bound = nodes.list().flatMap(({ name, overlay }) => {
+    const session = sessions.of(name);
+    return session?.address === undefined ? [] : [{ name, overlay, address: session.address, stage: session.stage }];
   });
-  const refused = await exports.refuseAfterCrash(
-    machineBoot,
-    bound.map(({ address }) => address),
-  );
-  for (const { name, address } of bound.filter((node) => refused.includes(node.address))) {
+  const persistent = bound.filter(({ overlay }) => overlay === 'persistent').map(({ address }) => address);
+  const refused = await exports.refuseAfterCrash(machineBoot, persistent);
+  for (const { name, address, stage } of bound.filter((node) => refused.includes(node.address))) {
     const reason = "the server's machine was restarted, so writes may be lost: the node must restart and check its disk";
-    sessions.record(name, 'ready', 'disk refused', reason);
+    sessions.record(name, stage, 'disk refused', reason);
     log.warn({ node: name, address, reason }, 'disk refused');
   }
 }
