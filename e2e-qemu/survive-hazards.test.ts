@@ -13,10 +13,17 @@ import { serverLog, startLab, type TestLab, until } from '../test/support/lab-se
 import { generation, generationAfter, onDisk, startGenerations, stopGenerations } from '../test/support/survive/generation.ts';
 import { Guest } from '../test/support/survive/guest.ts';
 import { overlayHolders, setLink } from '../test/support/survive/outage.ts';
-import { debianParts, publishSurvivors, publishVariant } from '../test/support/survive/test-image.ts';
+import { publishSurvivors, useImages } from '../test/support/survive/test-image.ts';
 
 const impatient = ['-DREQUEST_TIMEOUT_S=10'];
 const noUserTimeout = [...impatient, '-DUSER_TIMEOUT_MS=0'];
+const images = publishSurvivors({
+  variants: {
+    impatient: { flags: impatient },
+    aborts: { flags: noUserTimeout },
+    forgets: { flags: [...noUserTimeout, '-DABORT_OLD=0'] },
+  },
+});
 
 function say(text: string): void {
   process.stdout.write(`survive: ${text}\n`);
@@ -69,11 +76,7 @@ async function lateRetransmission(lab: TestLab, guests: readonly Guest[]): Promi
 describe.concurrent('an old write never follows a newer one', () => {
   test('without the remedies both happen; an aborted connection alone prevents the late retransmission', async () => {
     await using lab = await startLab('hazards');
-    const parts = await debianParts();
-    await publishSurvivors(lab.state, parts);
-    await publishVariant(lab.state, parts, 'impatient', { flags: impatient });
-    await publishVariant(lab.state, parts, 'aborts', { flags: noUserTimeout });
-    await publishVariant(lab.state, parts, 'forgets', { flags: [...noUserTimeout, '-DABORT_OLD=0'] });
+    await useImages(lab, images);
     await takeFenceAway(lab);
     await using unfenced = await Guest.create({ lab, index: 1, image: 'impatient' });
     await using aborts = await Guest.create({ lab, index: 2, image: 'aborts' });
@@ -90,9 +93,7 @@ describe.concurrent('an old write never follows a newer one', () => {
 
   test('with the fence a stuck server process ends before the node goes on', async () => {
     await using lab = await startLab('fenced');
-    const parts = await debianParts();
-    await publishSurvivors(lab.state, parts);
-    await publishVariant(lab.state, parts, 'impatient', { flags: impatient });
+    await useImages(lab, images);
     await using guest = await Guest.create({ lab, index: 1, image: 'impatient' });
     await guest.boot();
     const { last, found } = await stuckServer(lab, guest);

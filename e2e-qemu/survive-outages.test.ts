@@ -10,16 +10,17 @@ import { projectRoot } from '#src/config/places.ts';
 import { startLab, type TestLab } from '../test/support/lab-server.ts';
 import { type Evidence, Guest } from '../test/support/survive/guest.ts';
 import { allWrite, frozen, nbdAway, setLink } from '../test/support/survive/outage.ts';
-import { debianParts, publishSurvivors } from '../test/support/survive/test-image.ts';
+import { publishSurvivors, useImages } from '../test/support/survive/test-image.ts';
 
 const guestCount = 8;
+const images = publishSurvivors();
 
 function say(text: string): void {
   process.stdout.write(`survive: ${text}\n`);
 }
 
 async function bootAll(lab: TestLab, count: number): Promise<Guest[]> {
-  await publishSurvivors(lab.state, await debianParts());
+  await useImages(lab, images);
   const guests: Guest[] = [];
   for (let index = 1; index <= count; index++) {
     guests.push(await Guest.create({ lab, index }));

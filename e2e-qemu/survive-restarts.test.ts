@@ -1,13 +1,23 @@
 /** What ends a guest's life, in order or not: power-off, a crash of the server's machine, an attacher that is gone, a boot that hangs. */
-import { copyFile, readFile, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
+import { readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { startLab, type TestLab, until } from '../test/support/lab-server.ts';
+import { ran, startLab, type TestLab, until } from '../test/support/lab-server.ts';
 import { Guest } from '../test/support/survive/guest.ts';
 import { allWrite, killNbd } from '../test/support/survive/outage.ts';
-import { debianParts, publishSurvivors, publishVariant } from '../test/support/survive/test-image.ts';
+import { publishSurvivors, useImages } from '../test/support/survive/test-image.ts';
 
 const minutes = 60_000;
+
+/** An attacher that never comes back, and a shorter deadline to wait for. */
+const hangs = {
+  files: {
+    'bin/nbd-attach': '#!/bin/sh\nexec sleep 100000\n',
+    init: readFileSync('rootfs/initramfs/init', 'utf8').replace(/^deadline=\d+$/m, 'deadline=20'),
+  },
+};
+const images = publishSurvivors({ debian: true, variants: { hangs } });
 
 function say(text: string): void {
   process.stdout.write(`survive: ${text}\n`);
@@ -17,19 +27,25 @@ async function consoleSays(guest: Guest, text: RegExp): Promise<void> {
   await until(async () => text.test(await guest.console()), `${guest.name}'s console to say ${text}`, 6 * minutes);
 }
 
+/** 8 GiB, of which most is a hole. */
+async function copyDisk(from: string, to: string): Promise<void> {
+  expect((await ran('cp', ['--sparse=always', from, to])).code).toBe(0);
+}
+
 /** The machine's memory is gone: no process is left, and the disk is as it was when it was last flushed. */
 async function crashMachine(lab: TestLab, disk: string, flushed: string): Promise<void> {
   await lab.server.crash();
   await killNbd(lab);
-  await copyFile(flushed, disk);
-  await writeFile(join(lab.state, 'exports/machine-boot.new'), 'the boot before');
-  await copyFile(join(lab.state, 'exports/machine-boot.new'), join(lab.state, 'exports/machine-boot'));
+  await copyDisk(flushed, disk);
+  const record = join(lab.state, 'exports/machine-boot');
+  await writeFile(`${record}.new`, 'the boot before');
+  await rename(`${record}.new`, record);
 }
 
 describe.concurrent('guests that go down', () => {
   test('Debian: reboot and poweroff close the disk, kill nobody that serves it, and wait for nothing', async () => {
     await using lab = await startLab('debian');
-    await publishSurvivors(lab.state, await debianParts(), { debian: true });
+    await useImages(lab, images);
     // It ends where it would start again, so that the disk can be looked at.
     await using guest = await Guest.create({ lab, index: 1, image: 'debian-now', memoryMib: 768, hardware: ['-no-reboot'] });
     const signal = new AbortController().signal;
@@ -38,11 +54,7 @@ describe.concurrent('guests that go down', () => {
       const before = await guest.bootId();
       await guest.pc.powerOn();
       await guest.ready(before);
-      await lab.server.ssh(
-        guest.name,
-        'test "$(systemctl is-system-running --wait)" = running && dd if=/dev/urandom of=/root/some bs=1M count=8',
-        signal,
-      );
+      await lab.server.ssh(guest.name, 'systemctl is-system-running --wait; dd if=/dev/urandom of=/root/some bs=1M count=8', signal);
       const from = (await guest.console()).length;
       // It ends with the connection that it came by.
       await lab.server.sshOnce(guest.name, `systemctl ${action}`, signal).catch(() => {});
@@ -61,13 +73,13 @@ describe.concurrent('guests that go down', () => {
 
   test('a crash of the machine with unflushed writes: the node is refused, restarts by itself and finds a clean disk', async () => {
     await using lab = await startLab('crash');
-    await publishSurvivors(lab.state, await debianParts());
+    await useImages(lab, images);
     await using guest = await Guest.create({ lab, index: 1 });
     await guest.boot();
     await guest.sh('echo flushed >/var/flushed; sync');
     const disk = await guest.disk();
     const flushed = join(lab.state, 'flushed.img');
-    await copyFile(disk, flushed);
+    await copyDisk(disk, flushed);
     await guest.startLoad();
     await allWrite([guest]);
     await guest.sh('echo later >/var/later; sync');
@@ -88,15 +100,7 @@ describe.concurrent('guests that go down', () => {
 
   test('hardware restarts a node whose attacher is gone; a boot that hangs ends with a reason on console and server', async () => {
     await using lab = await startLab('watchdog');
-    const parts = await debianParts();
-    await publishSurvivors(lab.state, parts);
-    // An attacher that never comes back, and a shorter deadline to wait for.
-    await publishVariant(lab.state, parts, 'hangs', {
-      files: {
-        'bin/nbd-attach': '#!/bin/sh\nexec sleep 100000\n',
-        init: (await readFile('rootfs/initramfs/init', 'utf8')).replace(/^deadline=\d+$/m, 'deadline=20'),
-      },
-    });
+    await useImages(lab, images);
     const watchdog = ['-device', 'i6300esb', '-action', 'watchdog=reset'];
     await using guest = await Guest.create({ lab, index: 1, hardware: watchdog });
     await using hanging = await Guest.create({ lab, index: 2, image: 'hangs' });

@@ -11,12 +11,13 @@ import { ImageCatalog } from '#src/images/catalog.ts';
 import { packRoot } from '#src/images/pack-root.ts';
 import { publishImage } from '#src/images/publish.ts';
 import { realImages } from '../guests.ts';
+import type { TestLab } from '../lab-server.ts';
 
 const blobBytes = 4 * 2 ** 20;
 const applets =
   'sh cat chroot cmp cp date dd dmesg grep kill ln ls md5sum mkdir mkfifo mount nc pivot_root ps readlink reboot sed sleep stat sync tail touch tr umount wc wget';
 
-export interface Parts {
+interface Parts {
   readonly work: string;
   readonly vmlinuz: string;
   readonly busybox: string;
@@ -28,7 +29,7 @@ export interface Parts {
 }
 
 /** What the published image has of its kernel. Its initramfs is of whichever checkout built it; these tests make theirs. */
-export async function debianParts(): Promise<Parts> {
+async function debianParts(): Promise<Parts> {
   const image = await new ImageCatalog(realImages).newest(parseImageName('debian-13'), 'amd64');
   if (!image) {
     throw new Error('there is no amd64 image');
@@ -75,11 +76,32 @@ async function busyboxRoot({ work, busybox, modules }: Parts): Promise<{ root: s
   return { root: output, rootFormat };
 }
 
-/** Publishes `survive` with busybox, and with `debian` also `debian-now`: Debian's root with this checkout's initramfs. */
-export async function publishSurvivors(state: string, parts: Parts, wanted: { readonly debian?: boolean } = {}): Promise<void> {
+export interface Wanted {
+  /** Also `debian-now`: Debian's root with this checkout's initramfs. */
+  readonly debian?: boolean;
+  /** Further images, by name. */
+  readonly variants?: Readonly<Record<string, Variant>>;
+}
+
+/** Publishes `survive`, with busybox, and what else is wanted; the labs of a file share them. The directory with the images. */
+export async function publishSurvivors(wanted: Wanted = {}): Promise<string> {
+  const parts = await debianParts();
+  const images = join(parts.work, 'images');
+  await publishRoots(images, parts, wanted.debian ?? false);
+  for (const [name, variant] of Object.entries(wanted.variants ?? {})) {
+    await publishVariant(images, parts, name, variant);
+  }
+  return images;
+}
+
+export async function useImages(lab: TestLab, images: Promise<string>): Promise<void> {
+  await symlink(await images, join(lab.state, 'images'));
+}
+
+async function publishRoots(images: string, parts: Parts, debian: boolean): Promise<void> {
   const roots = [
     { name: 'survive', ...(await busyboxRoot(parts)) },
-    ...(wanted.debian ? [{ name: 'debian-now', root: parts.root, rootFormat: parts.rootFormat }] : []),
+    ...(debian ? [{ name: 'debian-now', root: parts.root, rootFormat: parts.rootFormat }] : []),
   ];
   const boot = join(parts.work, 'boot');
   await mkdir(boot, { recursive: true });
@@ -90,7 +112,7 @@ export async function publishSurvivors(state: string, parts: Parts, wanted: { re
       { root, rootFormat, boot, kernels: [kernel], busybox: parts.busybox },
       { name: parseImageName(name), arch: 'amd64' },
       {
-        images: join(state, 'images'),
+        images,
         work: join(parts.work, name),
         signal: new AbortController().signal,
         onProgress: () => {},
@@ -101,6 +123,8 @@ export async function publishSurvivors(state: string, parts: Parts, wanted: { re
 }
 
 export interface Variant {
+  /** `survive` when not given. */
+  readonly of?: string;
   /** For the attacher's compiler. */
   readonly flags?: readonly string[];
   /** Other files of the initramfs. */
@@ -108,8 +132,8 @@ export interface Variant {
 }
 
 /** An image under another name and with another initramfs: a remedy can be taken away. */
-export async function publishVariant(state: string, parts: Parts, name: string, variant: Variant, of = 'survive'): Promise<void> {
-  const images = join(state, 'images');
+async function publishVariant(images: string, parts: Parts, name: string, variant: Variant): Promise<void> {
+  const of = variant.of ?? 'survive';
   const image = await new ImageCatalog(images).newest(parseImageName(of), 'amd64');
   if (!image) {
     throw new Error(`${of} was not published`);
