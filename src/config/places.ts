@@ -14,6 +14,8 @@ export interface Places {
   readonly keys: string;
   readonly run: string;
   readonly exports: string;
+  /** Which processes of nbd-server may have which disk open. */
+  readonly fences: string;
   readonly adminSocket: string;
   readonly lock: string;
   /** Half-made things; emptied at every start. */
@@ -49,6 +51,7 @@ export function findPlaces(options: { readonly state?: string | undefined; reado
     run,
     // Not below run: nodes must find their disks again after the server's machine was rebooted.
     exports: join(state, 'exports'),
+    fences: join(run, 'fences'),
     adminSocket: join(run, 'admin.sock'),
     lock: join(state, 'lock'),
     work: join(state, 'work'),

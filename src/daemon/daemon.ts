@@ -16,10 +16,10 @@ import { StoreSpace } from '../overlays/store-space.ts';
 import { Turns } from '../overlays/turns.ts';
 import { kernelFiles } from '../policy/pi-kernels.ts';
 import { plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
-import { endHolders } from '../process/disk-holders.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
 import { createNodeFace } from '../servers/http/node-face.ts';
+import { fenceDisks } from '../servers/nbd/fence.ts';
 import { NbdServer } from '../servers/nbd/nbd-server.ts';
 import { DataThreads } from '../servers/tftp/data-threads.ts';
 import { openDatabase } from '../store/database.ts';
@@ -52,6 +52,7 @@ import { assertPortFree, orNamePortOwner } from './open-port.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
 import { createOverlayService } from './overlay-service.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
+import { refuseAfterCrash } from './refuse-after-crash.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
 import { systemClock } from './system-clock.ts';
@@ -76,6 +77,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const interfaces = await Promise.all(served.map(async (entry) => ({ settings: entry, facts: await findInterface(entry.name) })));
   stack.use(lockState(places));
   await mkdir(places.run, { recursive: true, mode: 0o755 });
+  await mkdir(places.fences, { recursive: true });
   // What an earlier run left half-made.
   await rm(places.work, { recursive: true, force: true });
   const database = openDatabase(places.database);
@@ -107,7 +109,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     overlayBytes: settings.overlayBytes,
     dataBytes: settings.dataBytes,
     work: places.work,
-    fence: endHolders,
+    fence: (directories) => Promise.all(directories.map((directory) => fenceDisks({ records: places.fences }, directory))),
   });
   const hostKeys = new HostKeys(places.keys);
   const unclaimed = new UnclaimedBoards(clock);
@@ -166,6 +168,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 
   const storeWatch = stack.use(new StoreWatch({ space, directories: [overlays.directory, data.directory], clock, log }));
   await storeWatch.start();
+  await refuseAfterCrash({ exports, nodes, sessions, log });
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();
 
@@ -292,6 +295,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       port: settings.nbdPort,
       directory: join(places.run, facts.name),
       exports: places.exports,
+      fences: places.fences,
       clock,
       assertPortFree: () => assertPortFree(settings.nbdPort, facts.address),
       onEvent: (what, fields) => log.info(fields, what),

@@ -1,7 +1,7 @@
 /** The links by which nbd-server finds the disks of a client: one per address and export. */
-import { mkdir, readdir, readlink, rename, rm, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
-import type { Ipv4 } from '../domain/ipv4.ts';
+import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
 
 export interface NodeDisks {
   readonly root: string;
@@ -14,6 +14,10 @@ export interface NodeDisks {
 
 /** What only one node may write to. */
 const writable = ['overlay', 'data'] as const;
+
+/** The beginning of a disk by which the attacher knows that its node must restart (rootfs/nbd-attach/nbd-attach.c). */
+const rebootMark = 'CARDLESS REBOOT\n';
+const rebootDiskBytes = 4096;
 
 export class Exports {
   readonly #directory: string;
@@ -34,6 +38,41 @@ export class Exports {
         await this.#link(name, address, target);
       }
     }
+  }
+
+  /**
+   * Called before anything is served. When the machine was restarted since the last time, its memory is gone and with it what
+   * was acknowledged to nodes but not flushed. A node that wrote to a disk before must not go on writing: at the address
+   * where it finds its disks there is one that tells it to restart. At its next boot `place` gives it its own again.
+   * @param machineBoot another one after each boot of this machine
+   * @param bound where nodes found their disks before; links may be among what was lost
+   * @returns the addresses of nodes that will have to restart
+   */
+  async refuseAfterCrash(machineBoot: string, bound: readonly Ipv4[]): Promise<readonly Ipv4[]> {
+    const record = join(this.#directory, 'machine-boot');
+    const before = await readFile(record, 'utf8').catch(() => undefined);
+    if (before === machineBoot) {
+      return [];
+    }
+    const refused = new Set<Ipv4>();
+    for (const name of before === undefined ? [] : writable) {
+      const linked = await readdir(join(this.#directory, name)).catch((): string[] => []);
+      for (const address of new Set([...linked.map(parseIpv4), ...bound])) {
+        await this.#link(name, address, await this.#rebootDisk());
+        refused.add(address);
+      }
+    }
+    await mkdir(this.#directory, { recursive: true });
+    await writeDurably(record, machineBoot);
+    return [...refused];
+  }
+
+  async #rebootDisk(): Promise<string> {
+    const file = join(this.#directory, 'reboot.img');
+    const disk = Buffer.alloc(rebootDiskBytes);
+    disk.write(rebootMark);
+    await writeDurably(file, disk);
+    return file;
   }
 
   /** Nobody gets a disk of this node any more. */
@@ -62,4 +101,16 @@ export class Exports {
     await symlink(target, partial);
     await rename(partial, link);
   }
+}
+
+/** Read-only, so that it is told from a disk (fence.sh). */
+async function writeDurably(file: string, content: string | Buffer): Promise<void> {
+  const partial = `${file}.partial`;
+  await rm(partial, { force: true });
+  await using handle = await open(partial, 'w', 0o444);
+  await handle.writeFile(content);
+  await handle.sync();
+  await rename(partial, file);
+  await using folder = await open(dirname(file), 'r');
+  await folder.sync();
 }

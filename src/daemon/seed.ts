@@ -67,6 +67,24 @@ function seedEntries(facts: SeedFacts): SeedEntry[] {
     { name: 'root/.ssh/authorized_keys', mode: 0o600, text: facts.authorizedKeys.map((key) => `${key}\n`).join('') },
     // The log of a node that lives in its overlay would be most of what it ever writes over the network.
     { name: 'etc/systemd/journald.conf.d/10-cardless.conf', mode: 0o644, text: '[Journal]\nStorage=volatile\n' },
+    ...outageEntries(),
+  ];
+}
+
+/** Services that their manager takes for dead when they do nothing for three minutes: they may be waiting for the server. */
+const watchedServices = ['journald', 'logind', 'networkd', 'oomd', 'resolved', 'timesyncd', 'udevd', 'userdbd'];
+
+/** While the server is away everything that needs its disk waits, and nothing may be killed or restarted for it. */
+function outageEntries(): SeedEntry[] {
+  return [
+    ...watchedServices.map((service) => ({
+      name: `etc/systemd/system/systemd-${service}.service.d/10-cardless.conf`,
+      mode: 0o644,
+      text: '[Service]\nWatchdogSec=0\n',
+    })),
+    { name: 'etc/sysctl.d/99-cardless.conf', mode: 0o644, text: 'kernel.hung_task_panic = 0\n' },
+    // The hardware's watchdog is kept quiet by the NBD attacher, which needs no disk; systemd does.
+    { name: 'etc/systemd/system.conf.d/10-cardless.conf', mode: 0o644, text: '[Manager]\nRuntimeWatchdogSec=0\n' },
   ];
 }
 

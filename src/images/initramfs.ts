@@ -10,7 +10,15 @@ import type { NodePrograms } from './node-programs.ts';
 
 /** What init, the udhcpc script and a person at a rescue console call. */
 const applets =
-  'sh cat chmod cp date dmesg find grep ip ls lsmod mkdir modprobe mount mv ping ps reboot rm sed sleep sort switch_root sync tail tar tr udhcpc umount uname wget xargs';
+  'sh cat chmod cp date dmesg find grep ip kill ln ls lsmod mkdir modprobe mount mv ping ps reboot rm sed sleep sort switch_root sync tac tail tar tr udhcpc umount uname wget xargs';
+
+/** Of rootfs/initramfs, and where they go. */
+const scripts: Readonly<Record<string, string>> = {
+  init: 'init',
+  'udhcpc.script': 'etc/udhcpc.script',
+  'keep-address': 'bin/keep-address',
+  shutdown: 'shutdown',
+};
 
 /** Raise when the code below makes another archive from the same input. */
 const builderVersion = 1;
@@ -56,7 +64,7 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<void> {
 /** Changes with everything that goes in. depmod's lists stand for how the modules depend on each other. */
 async function contentKey(options: InitramfsOptions, files: readonly string[]): Promise<string> {
   const { programs, modules, kernelVersion } = options;
-  const hash = createHash('sha256').update(JSON.stringify({ builderVersion, applets, kernelVersion, files }));
+  const hash = createHash('sha256').update(JSON.stringify({ builderVersion, applets, scripts, kernelVersion, files }));
   const inputs = [
     ...Object.values(programs),
     ...(await readdir(join(source, 'initramfs'))).toSorted().map((name) => join(source, 'initramfs', name)),
@@ -105,8 +113,9 @@ async function copyPrograms(programs: NodePrograms, tree: string): Promise<void>
   await Promise.all(applets.split(' ').map((name) => symlink('busybox', join(tree, 'bin', name))));
   // Where the kernel itself looks for modprobe.
   await symlink('../bin/modprobe', join(tree, 'sbin/modprobe'));
-  await copyFile(join(source, 'initramfs/init'), join(tree, 'init'));
-  await copyFile(join(source, 'initramfs/udhcpc.script'), join(tree, 'etc/udhcpc.script'));
+  for (const [name, target] of Object.entries(scripts)) {
+    await copyFile(join(source, 'initramfs', name), join(tree, target));
+  }
 }
 
 async function copyModules(options: InitramfsOptions, files: readonly string[], tree: string): Promise<void> {

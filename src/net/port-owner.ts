@@ -1,11 +1,18 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { type Ipv4, ipv4Bytes } from '../domain/ipv4.ts';
 
-/**
- * Who holds a UDP or TCP port of this address: "dnsmasq (pid 812)", or undefined when that cannot be seen. Reads the socket's
- * inode from /proc/net and looks for the process that has it open.
- */
+/** Who holds a UDP or TCP port of this address: "dnsmasq (pid 812)", or undefined when that cannot be seen. */
 export async function portOwner(protocol: 'udp' | 'tcp', port: number, address: Ipv4): Promise<string | undefined> {
+  const holder = await portHolder(protocol, port, address);
+  return holder && `${holder.name} (pid ${holder.pid})`;
+}
+
+/** Reads the socket's inode from /proc/net and looks for a process that has it open. */
+export async function portHolder(
+  protocol: 'udp' | 'tcp',
+  port: number,
+  address: Ipv4,
+): Promise<{ readonly name: string; readonly pid: number } | undefined> {
   const inodes = new Set<string>();
   for (const file of [protocol, `${protocol}6`]) {
     // A kernel without IPv6 has no tcp6.
@@ -28,7 +35,7 @@ export async function portOwner(protocol: 'udp' | 'tcp', port: number, address: 
       const target = await readlink(`/proc/${pid}/fd/${fd}`).catch(() => '');
       if (inodes.has(target)) {
         const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '?');
-        return `${name.trim()} (pid ${pid})`;
+        return { name: name.trim(), pid: Number(pid) };
       }
     }
   }

@@ -31,6 +31,12 @@ export interface MachineOptions {
   readonly onLine: (line: string) => void;
 }
 
+export interface PcMachineOptions extends MachineOptions {
+  readonly memoryMib?: number;
+  /** Further arguments for QEMU. */
+  readonly hardware?: readonly string[];
+}
+
 export interface Pi3MachineOptions extends MachineOptions {
   /** Of the simulator, which plays the firmware. */
   readonly model?: string;
@@ -41,10 +47,11 @@ export interface Pi3MachineOptions extends MachineOptions {
  * guest is a real one: BIOS, ROM, DHCP.
  */
 export class VirtualPc implements Machine {
-  readonly #options: MachineOptions;
+  readonly #options: PcMachineOptions;
   #child: Child | undefined;
+  #tap = '';
 
-  constructor(options: MachineOptions) {
+  constructor(options: PcMachineOptions) {
     this.#options = options;
   }
 
@@ -52,11 +59,23 @@ export class VirtualPc implements Machine {
     return join(this.#options.directory, 'console.log');
   }
 
+  /** Its port of the lab's bridge. */
+  get tap(): string {
+    return this.#tap;
+  }
+
+  /** Until it is switched off, by itself too. */
+  get ended(): Promise<ChildOutcome> | undefined {
+    return this.#child?.ended;
+  }
+
   async powerOn(): Promise<void> {
-    const { lab, mac, serial, directory, onLine } = this.#options;
+    const { lab, mac, serial, directory, onLine, memoryMib = 768, hardware = [] } = this.#options;
     await mkdir(directory, { recursive: true });
     const tap = await lab.addTap();
-    const args = ['-accel', 'tcg', '-cpu', 'max', '-m', '768', '-uuid', serial, '-boot', 'n', ...headless(this.consoleFile)];
+    this.#tap = tap;
+    const memory = ['-m', String(memoryMib), ...hardware];
+    const args = ['-accel', 'tcg', '-cpu', 'max', ...memory, '-uuid', serial, '-boot', 'n', ...headless(this.consoleFile)];
     const network = ['-netdev', tapDevice(tap), '-device', `virtio-net-pci,netdev=net0,mac=${mac}`, '-device', 'virtio-rng-pci'];
     const [file, all] = lab.inside('qemu-system-x86_64', [...args, ...network]);
     this.#child = startChild(file, all, { graceMs, onLine });

@@ -255,6 +255,9 @@ describe('seed', () => {
     expect(first?.get('root/.ssh/authorized_keys 600')).toBe('ssh-ed25519 AAAA operator\n');
     expect(first?.get('etc/ssh/sshd_config.d/10-cardless.conf 644')).toContain('PasswordAuthentication no');
     expect(first?.get('etc/cardless/agent.conf 600')).toMatch(/^AGENT_SERVER='http:\/\/10\.0\.0\.1:8067'\nAGENT_KEY='[\w-]{32}'\n$/);
+    // A service that waits for the server is not dead.
+    expect(first?.get('etc/systemd/system/systemd-journald.service.d/10-cardless.conf 644')).toBe('[Service]\nWatchdogSec=0\n');
+    expect(first?.get('etc/systemd/system.conf.d/10-cardless.conf 644')).toBe('[Manager]\nRuntimeWatchdogSec=0\n');
     for (const name of ['etc/machine-id 444', 'etc/ssh/ssh_host_ed25519_key 600']) {
       expect(second?.get(name)).toBe(first?.get(name));
     }

@@ -106,6 +106,7 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
     port,
     directory: join(state, 'run'),
     exports: join(state, 'exports'),
+    fences: join(state, 'fences'),
     clock: systemClock,
     assertPortFree: () => Promise.resolve(),
     onEvent: () => {},

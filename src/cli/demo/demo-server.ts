@@ -53,11 +53,11 @@ export class DemoServer implements AsyncDisposable {
   }
 
   /** Resolves when it answers. @throws UserError with the server's last words */
-  async start(): Promise<void> {
+  async start(checkout: string = projectRoot): Promise<void> {
     await mkdir(this.places.state, { recursive: true });
     await this.#makeKey();
     const flags = ['--interface', labBridge, '--authorized-keys', `${this.keyFile}.pub`, '--log-level', 'debug', ...this.#options.flags];
-    const main = join(projectRoot, 'src/main.ts');
+    const main = join(checkout, 'src/main.ts');
     const [file, args] = this.#options.lab.inside(process.execPath, [main, '--state', this.places.state, 'up', ...flags]);
     const said: string[] = [];
     const onLine = (line: string): void => {
@@ -117,6 +117,10 @@ export class DemoServer implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+
+  async stop(): Promise<void> {
     await this.#child?.stop();
   }
 

@@ -2,12 +2,13 @@
  * Keeps one nbd-server running. It forks for every connection, and a child outlives its parent: replacing a parent
  * that died, or that an earlier run of ours left behind, disturbs no node.
  */
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { dirname, join } from 'node:path';
 import type { Clock } from '../../domain/clock.ts';
 import { messageOf, UserError } from '../../domain/errors.ts';
 import type { Ipv4 } from '../../domain/ipv4.ts';
+import { portHolder } from '../../net/port-owner.ts';
 import { nextRestart, type RestartHistory } from '../../policy/restart-policy.ts';
 import { run } from '../../process/run.ts';
 import { isAlive, signalProcess } from '../../process/signal.ts';
@@ -19,7 +20,8 @@ import {
   NbdOption,
   optionReplyBytes,
 } from '../../protocol/nbd/handshake.ts';
-import { renderNbdConfig } from './nbd-config.ts';
+import { fenceScript } from './fence.ts';
+import { nbdExports, renderNbdConfig } from './nbd-config.ts';
 
 const probeTimeoutMs = 2000;
 const startTimeoutMs = 15_000;
@@ -32,6 +34,8 @@ export interface NbdServerOptions {
   /** Absolute: nbd-server changes to / when it goes to the background. */
   readonly directory: string;
   readonly exports: string;
+  /** Where fence.sh keeps its records; one place for all servers that have disks in common. */
+  readonly fences: string;
   readonly clock: Clock;
   /** nbd-server would go to the background and fail there, unheard. @throws UserError in-use */
   readonly assertPortFree: () => Promise<void>;
@@ -59,10 +63,14 @@ export class NbdServer implements AsyncDisposable {
 
   /** Resolves when it answers a real handshake. @throws UserError */
   async start(): Promise<void> {
-    const { exports, address, port } = this.#options;
+    const { exports, address, port, fences, directory } = this.#options;
     await mkdir(dirname(this.#config), { recursive: true });
-    await Promise.all(['root', 'overlay', 'data'].map((name) => mkdir(join(exports, name), { recursive: true })));
-    await writeFile(this.#config, renderNbdConfig({ address, port, exports }));
+    await mkdir(fences, { recursive: true });
+    await Promise.all(nbdExports.map((name) => mkdir(join(exports, name), { recursive: true })));
+    // A copy: this checkout may be replaced while nbd-server runs.
+    const fence = { script: join(directory, 'fence.sh'), records: fences };
+    await copyFile(fenceScript, fence.script);
+    await writeFile(this.#config, renderNbdConfig({ address, port, exports, fence }));
     await this.#launch();
     this.#watch();
   }
@@ -129,18 +137,29 @@ export class NbdServer implements AsyncDisposable {
     });
   }
 
-  /** SIGKILL to the parent of an earlier run: its children go on serving their nodes. */
+  /**
+   * SIGKILL to the parent of an earlier run: its children go on serving their nodes. A child whose client has not chosen a
+   * disk yet still has the parent's port open, where nobody would accept: it ends as well.
+   */
   async #endLeftover(): Promise<void> {
-    const pid = await this.#readPid();
+    const { address, port } = this.#options;
+    await this.#kill(await this.#readPid());
+    for (let held = true; held; ) {
+      held = await this.#kill((await portHolder('tcp', port, address))?.pid);
+    }
+  }
+
+  /** False when it is not our nbd-server: the number may have been given to another process since. */
+  async #kill(pid: number | undefined): Promise<boolean> {
     if (pid === undefined || !isAlive(pid)) {
-      return;
+      return false;
     }
-    // The number may have been given to another process since.
     const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (commandLine.includes(this.#config)) {
-      signalProcess(pid, 'SIGKILL');
-      await this.#until(() => !isAlive(pid), stopTimeoutMs);
+    if (!commandLine.includes(this.#config)) {
+      return false;
     }
+    signalProcess(pid, 'SIGKILL');
+    return await this.#until(() => !isAlive(pid), stopTimeoutMs);
   }
 
   async #readPid(): Promise<number | undefined> {

@@ -1,0 +1,29 @@
+import { readFile } from 'node:fs/promises';
+import type { Logger } from '../log/logger.ts';
+import type { NodeStore } from '../store/nodes.ts';
+import type { BootSessions } from './boot-sessions.ts';
+import type { Exports } from './exports.ts';
+
+export interface RefuseOptions {
+  readonly exports: Exports;
+  readonly nodes: NodeStore;
+  readonly sessions: BootSessions;
+  readonly log: Logger;
+}
+
+/** Nodes that wrote to a disk while this machine crashed are told to restart, which the timeline of their boot says. */
+export async function refuseAfterCrash({ exports, nodes, sessions, log }: RefuseOptions): Promise<void> {
+  // Random, and another one after each boot (random(4)).
+  const machineBoot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+  const bound = nodes.list().flatMap(({ name, overlay }) => {
+    const session = sessions.of(name);
+    return session?.address === undefined ? [] : [{ name, overlay, address: session.address, stage: session.stage }];
+  });
+  const persistent = bound.filter(({ overlay }) => overlay === 'persistent').map(({ address }) => address);
+  const refused = await exports.refuseAfterCrash(machineBoot, persistent);
+  for (const { name, address, stage } of bound.filter((node) => refused.includes(node.address))) {
+    const reason = "the server's machine was restarted, so writes may be lost: the node must restart and check its disk";
+    sessions.record(name, stage, 'disk refused', reason);
+    log.warn({ node: name, address, reason }, 'disk refused');
+  }
+}

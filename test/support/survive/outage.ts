@@ -1,0 +1,81 @@
+/** What is done to a server while guests write. */
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { signalProcess } from '#src/process/signal.ts';
+import { labBridge } from '#src/sim/lab.ts';
+import { ran, type TestLab, until } from '../lab-server.ts';
+import type { Guest } from './guest.ts';
+
+const settleMs = 180_000;
+
+/** nbd-server of a lab, parent and children. */
+export async function nbdProcesses(lab: TestLab): Promise<number[]> {
+  const config = join(lab.state, 'run', labBridge, 'nbd-server.conf');
+  const found: number[] = [];
+  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
+    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
+    if (commandLine.split('\0').includes(config)) {
+      found.push(Number(pid));
+    }
+  }
+  return found;
+}
+
+/** The processes that have a guest's overlay open. */
+export async function overlayHolders(lab: TestLab, guest: Guest): Promise<number[]> {
+  const disk = await guest.disk();
+  const holds = await Promise.all(
+    (await nbdProcesses(lab)).map(async (pid) => {
+      const descriptors = await readdir(`/proc/${pid}/fd`).catch((): string[] => []);
+      const files = await Promise.all(descriptors.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
+      return files.includes(disk) ? [pid] : [];
+    }),
+  );
+  return holds.flat();
+}
+
+export async function killNbd(lab: TestLab): Promise<number> {
+  const pids = await nbdProcesses(lab);
+  for (const pid of pids) {
+    signalProcess(pid, 'SIGKILL');
+  }
+  return pids.length;
+}
+
+/** nbd-server is gone, all of it, and nobody starts it again before the time is over. */
+export async function nbdAway(lab: TestLab, seconds: number): Promise<void> {
+  const server = lab.server.pid ?? 0;
+  signalProcess(server, 'SIGSTOP');
+  await killNbd(lab);
+  await sleep(seconds * 1000);
+  signalProcess(server, 'SIGCONT');
+}
+
+/** Every process of the server is there and does nothing. */
+export async function frozen(lab: TestLab, during: () => Promise<void>): Promise<void> {
+  const all = [lab.server.pid ?? 0, ...(await nbdProcesses(lab))];
+  for (const pid of all) {
+    signalProcess(pid, 'SIGSTOP');
+  }
+  await during();
+  for (const pid of all) {
+    signalProcess(pid, 'SIGCONT');
+  }
+}
+
+export async function setLink(lab: TestLab, guests: readonly Guest[], state: 'up' | 'down'): Promise<void> {
+  for (const guest of guests) {
+    await ran('ip', ['-n', lab.lab.namespace, 'link', 'set', guest.pc.tap, state]);
+  }
+}
+
+/** Each guest writes lines that it had not written before. */
+export async function allWrite(guests: readonly Guest[]): Promise<void> {
+  await Promise.all(
+    guests.map(async (guest) => {
+      const before = await guest.written();
+      await until(async () => (await guest.written()) > before, `${guest.name} to write again`, settleMs);
+    }),
+  );
+}
