@@ -20,4 +20,4 @@ ln -sf /proc/mounts "$tree/etc/mtab"
 chroot "$tree" rpcbind -f -w &
 while [ ! -S "$tree/run/rpcbind.sock" ]; do sleep 0.1; done
 chroot "$tree" dnsmasq --conf-file=/mnt/dnsmasq.conf --keep-in-foreground --user=root --pid-file= &
-exec chroot "$tree" ganesha.nfsd -F -f /mnt/ganesha.conf -L /dev/stderr -N EVENT -p /run/ganesha.pid
+exec chroot "$tree" ganesha.nfsd -F -f /mnt/ganesha.conf -L STDERR -N EVENT -p /run/ganesha.pid

@@ -16,10 +16,12 @@ export interface BootCells {
   readonly arena: RootArena;
   readonly cells: readonly PlannedCell[];
   readonly progress: BenchProgress;
+  /** A run is long: each row is told as soon as it is there. */
+  readonly note: (line: string) => void;
   readonly signal: AbortSignal;
 }
 
-export async function measureBoots({ arena, cells, progress, signal }: BootCells): Promise<RootRow[]> {
+export async function measureBoots({ arena, cells, progress, note, signal }: BootCells): Promise<RootRow[]> {
   const rows: RootRow[] = [];
   for (const cell of cells) {
     const runs = new Runs<BootFigures>();
@@ -39,7 +41,9 @@ export async function measureBoots({ arena, cells, progress, signal }: BootCells
       }
     }
     const [ours, ltsp, nfs] = contenderNames.map((name) => runs.of(name));
-    rows.push(rootRow({ link: cell.link, guests: cell.guests }, { ours: ours ?? [], ltsp: ltsp ?? [], nfs: nfs ?? [] }, errors));
+    const row = rootRow({ link: cell.link, guests: cell.guests }, { ours: ours ?? [], ltsp: ltsp ?? [], nfs: nfs ?? [] }, errors);
+    note(JSON.stringify(row));
+    rows.push(row);
   }
   return rows;
 }

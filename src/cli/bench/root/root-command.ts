@@ -19,6 +19,7 @@ interface RootOptions {
   readonly quick?: boolean;
   readonly tiny?: boolean;
   readonly only?: RootPart;
+  readonly guests?: readonly number[];
   readonly rounds?: number;
   readonly markdown?: string;
 }
@@ -30,6 +31,7 @@ export function addRootBench(bench: Command, contextOf: () => Context): void {
     .option('--quick', 'one guest at a time: some fifteen minutes')
     .option('--tiny', 'one guest at 1 Gbit/s: a few minutes')
     .addOption(new Option('--only <part>', 'one part alone: boots, or NBD throughput and memory').choices(rootParts))
+    .option('--guests <numbers>', 'so many at once, each alone or separated by commas (default: 1,4,8)', parseGuests)
     .option('--rounds <number>', 'rounds of which the medians are taken', parseRounds)
     .option('--markdown <file>', 'put the tables into a file: between its marks, as in docs/root-performance.md')
     .action(async (options: RootOptions) => {
@@ -57,9 +59,17 @@ function parseRounds(text: string): number {
   return rounds;
 }
 
+function parseGuests(text: string): number[] {
+  const numbers = text.split(',').map(Number);
+  if (numbers.some((number) => !Number.isInteger(number) || number < 1 || number > 64)) {
+    throw new InvalidArgumentError('Numbers from 1 to 64, separated by commas.');
+  }
+  return numbers;
+}
+
 async function runRootBench(context: Context, options: RootOptions): Promise<RootReport> {
   const { signal } = context;
-  const plan = rootPlanOf(options.tiny ? 'tiny' : options.quick ? 'quick' : 'full', options.rounds);
+  const plan = rootPlanOf(options.tiny ? 'tiny' : options.quick ? 'quick' : 'full', options.rounds, options.guests);
   const wanted = (part: RootPart): boolean => options.only === undefined || options.only === part;
   const directory = join(context.places.state, 'bench-root');
   await rm(directory, { recursive: true, force: true });
@@ -71,7 +81,7 @@ async function runRootBench(context: Context, options: RootOptions): Promise<Roo
   const measured = await (async () => {
     await using arena = await openArena({ trees, directory, guests, withPeers: wanted('boot'), progress, signal });
     const nbd = wanted('nbd') ? await measureNbd(await NbdBench.build({ arena, progress, signal }), plan, progress) : noNbd;
-    const rows = wanted('boot') ? await measureBoots({ arena, cells: plan.cells, progress, signal }) : [];
+    const rows = wanted('boot') ? await measureBoots({ arena, cells: plan.cells, progress, note: context.note, signal }) : [];
     return { rows, ...nbd, bootFiles: await bootFilesOf(trees, arena.ours.image) };
   })();
   progress.end();

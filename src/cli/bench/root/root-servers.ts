@@ -102,6 +102,7 @@ function ganeshaConfiguration(path: string): string {
   MNT_Port = 20048;
   Enable_NLM = false;
   Enable_RQUOTA = false;
+  allow_set_io_flusher_fail = true;
 }
 NFSv4 { UseGetpwnam = true; Only_Numeric_Owners = true; }
 NFS_KRB5 { Active_krb5 = false; }

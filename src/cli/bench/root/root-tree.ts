@@ -23,6 +23,7 @@ const scripts = join(projectRoot, 'bench/root');
 const clientExtras = ['linux-image-amd64', 'initramfs-tools', 'nfs-common', 'ltsp', 'busybox-static', 'zstd'];
 /** Of the machine that serves LTSP and NFS. */
 const serverPackages = ['ltsp', 'nfs-ganesha', 'nfs-ganesha-vfs', 'rpcbind', 'dnsmasq-base', 'squashfs-tools', 'cpio', 'busybox', 'procps'];
+const treeScripts = ['prepare-tree.sh', 'nfs-bottom-overlay', 'bench-ready.service', 'make-ltsp.sh', 'ltsp.conf'];
 /** Raise when the code below makes something else of the same packages and scripts. */
 const version = 1;
 
@@ -64,7 +65,7 @@ function treesIn(directory: string): RootTrees {
 
 async function keyOf(packages: readonly string[]): Promise<string> {
   const hash = createHash('sha256').update(JSON.stringify([version, suite, packages]));
-  for (const name of (await readdir(scripts)).toSorted()) {
+  for (const name of treeScripts) {
     hash.update(name).update(await readFile(join(scripts, name)));
   }
   return hash.digest('hex').slice(0, 16);
