@@ -117,7 +117,7 @@ export type Purpose = keyof typeof purposes;
 export const purposeNames: readonly Purpose[] = ['serve', 'build', 'demo', 'test', 'bench', 'rootbench'];
 
 /** Those that run programs of both architectures. */
-const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test'];
+const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test', 'rootbench'];
 
 /** Installs what is missing for this purpose. @throws UserError when apt cannot */
 export async function ensureTools(purpose: Purpose, context: Context): Promise<void> {

@@ -11,7 +11,7 @@ import { measureBoots } from './boot-cells.ts';
 import { NbdBench } from './nbd-cells.ts';
 import { openArena } from './root-arena.ts';
 import { contenderNames, type ManyClients, rootGoals, type ThroughputRow } from './root-figures.ts';
-import { type RootPart, type RootPlan, rootParts, rootPlanOf, rootPlanSeconds } from './root-plan.ts';
+import { nbdSecondsOn, type RootPart, type RootPlan, rootParts, rootPlanOf, rootPlanSeconds } from './root-plan.ts';
 import { type RootReport, rootTextReport, withRootTables } from './root-report.ts';
 import { bootFilesOf, ensureRootTrees } from './root-tree.ts';
 
@@ -103,7 +103,7 @@ async function measureNbd(bench: NbdBench, plan: RootPlan, progress: BenchProgre
   const throughput: ThroughputRow[] = [];
   for (const link of plan.links) {
     throughput.push(...(await bench.throughput(link)));
-    progress.add(15);
+    progress.add(nbdSecondsOn[link]);
   }
   return { throughput, manyClients: await bench.manyClients(plan.clients) };
 }

@@ -24,7 +24,7 @@ const linksOf: Readonly<Record<RootSize, readonly LinkName[]>> = { full: linkNam
 /** Of one contender's run, on a machine with two cores that emulates its guests. Only the time left depends on it. */
 const secondsOfOneGuest = 75;
 const secondsOfEachFurther = 30;
-const nbdSeconds = 15;
+export const nbdSecondsOn: Readonly<Record<LinkName, number>> = { '1gbit': 25, '100mbit': 60 };
 
 export function rootPlanOf(size: RootSize, rounds = 1, guestsWanted?: readonly number[]): RootPlan {
   const links = linksOf[size];
@@ -38,5 +38,6 @@ export function runSeconds({ guests }: RootCell): number {
 
 export function rootPlanSeconds(plan: RootPlan, wanted: (part: RootPart) => boolean, contenders: number): number {
   const boots = plan.cells.reduce((sum, cell) => sum + cell.rounds * contenders * runSeconds(cell), 0);
-  return (wanted('boot') ? boots : 0) + (wanted('nbd') ? nbdSeconds * plan.links.length : 0);
+  const nbd = plan.links.reduce((sum, link) => sum + nbdSecondsOn[link], 0);
+  return (wanted('boot') ? boots : 0) + (wanted('nbd') ? nbd : 0);
 }

@@ -7,7 +7,7 @@ import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 
 import { join } from 'node:path';
 import { projectRoot } from '../../../config/places.ts';
 import { UserError } from '../../../domain/errors.ts';
-import { type Image, parseImageName } from '../../../domain/image.ts';
+import { type Architecture, type Image, parseImageName } from '../../../domain/image.ts';
 import { debianSources } from '../../../images/apt-sources.ts';
 import { assembleImage } from '../../../images/assemble.ts';
 import { packRoot } from '../../../images/pack-root.ts';
@@ -75,9 +75,10 @@ async function makeTrees(trees: RootTrees, clientPackages: readonly string[], co
   const { signal } = context;
   const hook = (stage: string): string => `--${stage}-hook='${join(scripts, 'prepare-tree.sh')}' ${stage} "$1"`;
   context.note('installing the Debian that all contenders boot; this is done once');
-  await bootstrap(trees.client, clientPackages, [hook('essential'), hook('customize')], signal);
+  await bootstrap({ tree: trees.client, arch: 'amd64', packages: clientPackages, hooks: [hook('essential'), hook('customize')] }, signal);
   context.note('installing LTSP, NFS-Ganesha and dnsmasq into a tree of their own');
-  await bootstrap(trees.server, serverPackages, [], signal);
+  const own = process.arch === 'arm64' ? 'arm64' : 'amd64';
+  await bootstrap({ tree: trees.server, arch: own, packages: serverPackages, hooks: [] }, signal);
   context.note('making the LTSP image');
   await mkdir(trees.ltsp, { recursive: true });
   await run(...containedCommand(join(scripts, 'make-ltsp.sh'), [trees.server, trees.client, trees.ltsp]), { signal });
@@ -85,12 +86,19 @@ async function makeTrees(trees: RootTrees, clientPackages: readonly string[], co
   await makeOurs(trees, signal);
 }
 
-async function bootstrap(tree: string, packages: readonly string[], hooks: readonly string[], signal: AbortSignal): Promise<void> {
+interface Bootstrap {
+  readonly tree: string;
+  readonly arch: Architecture;
+  readonly packages: readonly string[];
+  readonly hooks: readonly string[];
+}
+
+async function bootstrap({ tree, arch, packages, hooks }: Bootstrap, signal: AbortSignal): Promise<void> {
   const sources = await debianSources(suite);
   const excluded = ['man', 'doc', 'locale', 'info'].map((name) => `--dpkgopt=path-exclude=/usr/share/${name}/*`);
   const sourcesFile = `${tree}.sources.list`;
   await writeFile(sourcesFile, `${sources.join('\n')}\n`);
-  const args = ['--arch=amd64', '--variant=minbase', '--mode=root', `--include=${packages.join(',')}`, ...hooks, ...excluded];
+  const args = [`--arch=${arch}`, '--variant=minbase', '--mode=root', `--include=${packages.join(',')}`, ...hooks, ...excluded];
   const recommends = '--aptopt=APT::Install-Recommends "false"';
   const from = sources.length > 0 ? [sourcesFile] : [];
   const env = { SOURCE_DATE_EPOCH: '0', LC_ALL: 'C.UTF-8' };
