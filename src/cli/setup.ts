@@ -125,6 +125,13 @@ const bench: Tools = {
   dnsmasq: 'dnsmasq-base',
 };
 
+/** LTSP, NFS and what else the peers need is installed in trees of their own. */
+const rootbench: Tools = {
+  gcc: 'gcc',
+  '/usr/include/stdio.h': 'libc6-dev',
+  tc: 'iproute2',
+};
+
 const purposes = {
   serve,
   build,
@@ -132,13 +139,14 @@ const purposes = {
   demo: { ...serve, ...build, ...demo },
   test: { ...serve, ...build, ...importing, ...demo, ...test, ...bench },
   bench: { ...serve, ...bench },
+  rootbench: { ...serve, ...build, ...demo, ...rootbench },
 } as const;
 export type Purpose = keyof typeof purposes;
 
-export const purposeNames: readonly Purpose[] = ['serve', 'build', 'import', 'demo', 'test', 'bench'];
+export const purposeNames: readonly Purpose[] = ['serve', 'build', 'import', 'demo', 'test', 'bench', 'rootbench'];
 
 /** Those that run programs of both architectures. */
-const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test'];
+const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test', 'rootbench'];
 
 /** Installs what is missing for this purpose. @throws UserError when apt cannot */
 export async function ensureTools(purpose: Purpose, context: Context): Promise<void> {

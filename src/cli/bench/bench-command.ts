@@ -17,6 +17,7 @@ import { PeerPrograms } from './peers.ts';
 import { type Plan, planOf } from './plan.ts';
 import { BenchProgress } from './progress.ts';
 import { markdownReport, type Report, textReport, withTables } from './report.ts';
+import { addRootBench } from './root/root-command.ts';
 import { measureStorm } from './storm-cells.ts';
 import { measureTftp, type TftpResults, tftpPlanSeconds } from './tftp-cells.ts';
 
@@ -32,9 +33,9 @@ interface BenchOptions {
 }
 
 export function addBenchCommands(program: Command, contextOf: () => Context): void {
-  program
-    .command('bench')
-    .description('measure this server against others, on a network of its own')
+  const bench = program.command('bench').description('measure this server against others, on a network of its own');
+  addRootBench(bench, contextOf);
+  bench
     .command('protocols')
     .description('TFTP and DHCP against dnsmasq, tftpd-hpa and Kea; many boards at once')
     .option('--quick', 'one round of short runs: under two minutes')
