@@ -28,6 +28,8 @@ export class RootNetwork implements AsyncDisposable {
     this.segment = {
       namespace,
       interfaceName: serverInterface,
+      // The bridge: there is no link to one server alone.
+      clientInterface: labBridge,
       subnet,
       server: serverAddress,
       relay: benchClient,

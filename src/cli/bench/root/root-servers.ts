@@ -26,7 +26,7 @@ export interface OurRootServer extends OurServer {
 
 export async function startOurs(segment: Segment, trees: RootTrees, state: string, signal: AbortSignal): Promise<OurRootServer> {
   const places = findPlaces({ state, env: {} });
-  const { digest } = await publishRoot(trees, places.images, join(places.work, 'root'), signal);
+  const { digest } = await publishRoot(trees, { ...places, work: join(places.work, 'root') }, signal);
   return { ...(await startOurServer(segment, state)), exports: places.exports, image: join(places.images, digest) };
 }
 

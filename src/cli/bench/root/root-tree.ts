@@ -5,13 +5,13 @@
 import { createHash } from 'node:crypto';
 import { copyFile, mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { projectRoot } from '../../../config/places.ts';
+import { type Places, projectRoot } from '../../../config/places.ts';
 import { UserError } from '../../../domain/errors.ts';
 import { type Architecture, type Image, parseImageName } from '../../../domain/image.ts';
 import { debianSources } from '../../../images/apt-sources.ts';
 import { assembleImage } from '../../../images/assemble.ts';
 import { packRoot } from '../../../images/pack-root.ts';
-import { loadRecipe } from '../../../images/recipe.ts';
+import { loadRecipe } from '../../../images/recipe/load-recipe.ts';
 import { containedCommand, run } from '../../../process/run.ts';
 import type { Context } from '../../context.ts';
 import { demoImage } from '../../ensure-images.ts';
@@ -123,14 +123,18 @@ async function kernelVersionOf(client: string): Promise<string> {
 }
 
 /** Published under the name that new nodes boot. */
-export async function publishRoot({ client, ours }: RootTrees, images: string, work: string, signal: AbortSignal): Promise<Image> {
+export async function publishRoot(
+  { client, ours }: RootTrees,
+  { images, cache, work }: Pick<Places, 'images' | 'cache' | 'work'>,
+  signal: AbortSignal,
+): Promise<Image> {
   const version = await kernelVersionOf(client);
   const kernel = { version, modules: join(client, 'usr/lib/modules', version), initramfs: 'initramfs.img' };
   const source = { root: join(ours, 'root.img'), rootFormat: 'erofs', boot: join(ours, 'boot') } as const;
-  const options = { images, work, signal, onProgress: () => undefined, now: new Date() };
+  const options = { images, cache, work, signal, onProgress: () => undefined, now: new Date() };
   const identity = { name: parseImageName(demoImage), arch: 'amd64' } as const;
   await mkdir(work, { recursive: true });
-  return await assembleImage({ ...source, kernels: [kernel], busybox: join(client, 'usr/bin/busybox') }, identity, options);
+  return await assembleImage({ ...source, kernels: [kernel] }, identity, options);
 }
 
 export async function bootFilesOf(trees: RootTrees, image: string): Promise<ByContender<BootFiles>> {
