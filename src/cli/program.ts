@@ -7,6 +7,7 @@ import { addDemoCommand } from './demo/demo-command.ts';
 import { addImageCommands } from './image-commands.ts';
 import { addJobCommands } from './job-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
+import { addOverlayCommands } from './overlay-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
 import { addStatusCommand } from './status-command.ts';
@@ -42,6 +43,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addNodeCommands(program, contextOf);
   addImageCommands(program, contextOf);
   addJobCommands(program, contextOf);
+  addOverlayCommands(program, contextOf);
   addSimCommand(program, contextOf);
   addBenchCommands(program, contextOf);
   addSetupCommand(program, contextOf);

@@ -4,12 +4,16 @@ import { join } from 'node:path';
 import type { Ipv4 } from '../domain/ipv4.ts';
 
 export interface NodeDisks {
-  /** Where all overlays of the node are, of every image version. */
-  readonly overlayDirectory: string;
   readonly root: string;
   /** Absent in ephemeral mode. */
   readonly overlay?: string;
+  readonly data?: string;
+  /** Where all writable disks of the node are, of every image version. */
+  readonly directories: readonly string[];
 }
+
+/** What only one node may write to. */
+const writable = ['overlay', 'data'] as const;
 
 export class Exports {
   readonly #directory: string;
@@ -18,27 +22,32 @@ export class Exports {
     this.#directory = directory;
   }
 
-  /** From now on this address gets these disks, and no other address gets a disk of this node. */
+  /** From now on this address gets these disks and nothing else, and no other address gets a disk of this node. */
   async place(address: Ipv4, disks: NodeDisks): Promise<void> {
+    await this.withdraw(disks.directories);
+    // First goes what another node had at this address.
+    await Promise.all(writable.map((name) => rm(join(this.#directory, name, address), { force: true })));
     await this.#link('root', address, disks.root);
-    await this.#unlink('overlay', (target, other) => other !== address && target.startsWith(`${disks.overlayDirectory}/`));
-    if (disks.overlay === undefined) {
-      await rm(join(this.#directory, 'overlay', address), { force: true });
-    } else {
-      await this.#link('overlay', address, disks.overlay);
+    for (const name of writable) {
+      const target = disks[name];
+      if (target !== undefined) {
+        await this.#link(name, address, target);
+      }
     }
   }
 
   /** Nobody gets a disk of this node any more. */
-  async withdraw(overlayDirectory: string): Promise<void> {
-    await this.#unlink('overlay', (target) => target.startsWith(`${overlayDirectory}/`));
+  async withdraw(directories: readonly string[]): Promise<void> {
+    for (const name of writable) {
+      await this.#unlink(name, (target) => directories.some((directory) => target.startsWith(`${directory}/`)));
+    }
   }
 
-  async #unlink(name: string, matches: (target: string, address: string) => boolean): Promise<void> {
+  async #unlink(name: string, matches: (target: string) => boolean): Promise<void> {
     const directory = join(this.#directory, name);
     await mkdir(directory, { recursive: true });
     for (const address of await readdir(directory)) {
-      if (matches(await readlink(join(directory, address)), address)) {
+      if (matches(await readlink(join(directory, address)))) {
         await rm(join(directory, address), { force: true });
       }
     }

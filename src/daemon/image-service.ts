@@ -2,10 +2,14 @@
 import { join } from 'node:path';
 import type { Places } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
+import { parseImageName } from '../domain/image.ts';
 import { buildImage } from '../images/build.ts';
+import { importImage } from '../images/import/import-image.ts';
+import { checkRequest } from '../images/import/obtain.ts';
+import { sourceName } from '../images/import/unpack-source.ts';
 import { section } from '../images/progress.ts';
-import { loadRecipe } from '../images/recipe.ts';
-import type { ImageAdmin, ImageBuild } from '../servers/http/admin/image-routes.ts';
+import { loadRecipe } from '../images/recipe/load-recipe.ts';
+import type { ImageAdmin, ImageBuild, ImageImport } from '../servers/http/admin/image-routes.ts';
 import { type ImageVersions, imageView, lockOf } from './image-versions.ts';
 import type { Job, Jobs } from './jobs.ts';
 
@@ -19,6 +23,7 @@ export function createImageService(options: ImageServiceOptions): ImageAdmin {
   return {
     list: () => options.versions.list(),
     build: (request) => startBuild(request, options),
+    import: (request) => startImport(request, options),
   };
 }
 
@@ -43,4 +48,24 @@ async function startBuild(request: ImageBuild, options: ImageServiceOptions): Pr
     return { images: built };
   };
   return jobs.start(`build ${recipe.name} for ${wanted.join(' and ')}`, build, { touches: [lockOf(recipe.name)] });
+}
+
+/** Refuses at once what cannot be; the rest is the job's. */
+function startImport(request: ImageImport, { jobs, places }: ImageServiceOptions): Job {
+  const name = parseImageName(request.name);
+  checkRequest(request.source, request.sha256);
+  const { source, sha256, reportOnly } = request;
+  const work = async (signal: AbortSignal, onProgress: Parameters<typeof section>[0]): Promise<object> => {
+    const common = {
+      images: places.images,
+      cache: places.cache,
+      work: join(places.work, `import-${name}`),
+      now: new Date(),
+      signal,
+      onProgress,
+    };
+    const { report, image } = await importImage({ source, name, arch: request.architecture, sha256, reportOnly }, common);
+    return { report, ...(image ? { image: imageView(image) } : {}) };
+  };
+  return jobs.start(`import ${sourceName(source)} as ${name}`, work, { touches: [lockOf(name)] });
 }

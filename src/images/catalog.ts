@@ -14,6 +14,7 @@ import {
   parseImageName,
 } from '../domain/image.ts';
 import { type ImageRef, type Resolution, requireImages, resolveRef, type TagLookup } from '../domain/image-ref.ts';
+import { isKernelArgument } from '../domain/kernel-arguments.ts';
 import { manifestDigest, syncPath } from './publish.ts';
 
 /** What an import or a commit wrote beside these is kept, for people to read. */
@@ -23,9 +24,14 @@ const Manifest = z.looseObject({
   arch: z.enum(architectures),
   kernelVersion: z.string(),
   rootFormat: z.enum(['erofs', 'squashfs']),
+  kernelArguments: z.array(z.string().refine(isKernelArgument)).exactOptional(),
+  dataVolume: z.boolean().exactOptional(),
   files: z.array(z.object({ path: z.string(), bytes: z.int(), sha256: z.string() })),
-  parent: parsed(parseImageDigest).exactOptional(),
+  kernels: z.array(z.object({ file: z.string(), version: z.string(), initramfs: z.string() })).exactOptional(),
+  configTxt: z.array(z.string()).exactOptional(),
   createdAt: z.string(),
+  parent: parsed(parseImageDigest).exactOptional(),
+  message: z.string().exactOptional(),
 });
 
 /** A directory whose manifest is not what was published. */

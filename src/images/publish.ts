@@ -2,20 +2,29 @@ import { createHash } from 'node:crypto';
 import { access, mkdir, open, readdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { UserError } from '../domain/errors.ts';
-import { type Image, type ImageDigest, type ImageFile, parseImageDigest } from '../domain/image.ts';
+import { type Image, type ImageDigest, type ImageFile, type ImageLineage, parseImageDigest } from '../domain/image.ts';
 import { type HashResult, inThread } from './image-tasks.ts';
 
-export type ImageFacts = Pick<Image, 'name' | 'arch' | 'kernelVersion' | 'rootFormat'> & Partial<Pick<Image, 'parent'>>;
+export type ImageFacts = Pick<
+  Image,
+  'name' | 'arch' | 'kernelVersion' | 'rootFormat' | 'kernels' | 'configTxt' | 'kernelArguments' | 'dataVolume'
+>;
 
 /**
  * Turns a finished directory into an image: digests, manifest, everything on disk, then one rename. Before the rename
  * nothing is visible, after it everything is there. Publishing the same content again changes its date, and mends what was
  * damaged on the disk.
  */
-export async function publishImage(directory: string, facts: ImageFacts, images: string, now: Date): Promise<Image> {
+export async function publishImage(
+  directory: string,
+  facts: ImageFacts,
+  images: string,
+  now: Date,
+  lineage: ImageLineage = {},
+): Promise<Image> {
   const files = await describeFiles(directory);
   const digest = manifestDigest({ ...facts, files });
-  const image: Image = { ...facts, digest, files, createdAt: now.toISOString() };
+  const image: Image = { ...facts, digest, files, createdAt: now.toISOString(), ...lineage };
   await writeFile(join(directory, 'manifest.json'), `${JSON.stringify(image, undefined, 2)}\n`);
   await syncTree(directory);
   await mkdir(images, { recursive: true });
@@ -34,9 +43,11 @@ export async function publishImage(directory: string, facts: ImageFacts, images:
   return image;
 }
 
-/** Of a manifest as it was written: in its order, everything but the digest itself and the date. */
+const outsideOfDigest = new Set(['digest', 'createdAt', 'parent', 'message']);
+
+/** Of a manifest as it was written: in its order, everything but the digest itself, the date and the lineage. */
 export function manifestDigest(manifest: object): ImageDigest {
-  const covered = Object.entries(manifest).filter(([key]) => key !== 'digest' && key !== 'createdAt');
+  const covered = Object.entries(manifest).filter(([key]) => !outsideOfDigest.has(key));
   return parseImageDigest(
     createHash('sha256')
       .update(JSON.stringify(Object.fromEntries(covered)))

@@ -3,7 +3,7 @@ import type { Architecture, Image, ImageFile } from '../domain/image.ts';
 import type { KernelFormat } from '../domain/image-contents.ts';
 import { type AnyOf, type BoardModel, type PiBoard, pcDrivers } from './board-models.ts';
 import { ramdiskBytes, ramdiskWarnings } from './boot-ramdisk.ts';
-import { kernelFiles } from './render-config.ts';
+import { kernelFiles } from './pi-kernels.ts';
 
 export interface InitramfsFacts {
   /** Of the kernel whose modules it has. */

@@ -43,6 +43,11 @@ const migrations: readonly string[] = [
   ) STRICT;
   CREATE TABLE jobs (id INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
   `,
+  `
+  ALTER TABLE nodes ADD COLUMN overlay_bytes INTEGER;
+  ALTER TABLE nodes ADD COLUMN data_bytes INTEGER;
+  ALTER TABLE nodes ADD COLUMN carry TEXT;
+  `,
 ];
 
 /** What is committed is on the disk: synchronous FULL, write-ahead log. @throws UserError when the file is damaged */

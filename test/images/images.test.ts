@@ -6,7 +6,6 @@ import { parseImageName } from '#src/domain/image.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
 import { moduleClosure, readModulesList } from '#src/images/modules.ts';
 import { publishImage } from '#src/images/publish.ts';
-import { loadRecipe, recipeKey } from '#src/images/recipe.ts';
 
 const facts = { name: parseImageName('test'), arch: 'arm64', kernelVersion: '6.12', rootFormat: 'erofs' } as const;
 
@@ -105,27 +104,5 @@ describe('modules of the initramfs', () => {
       { name: 'nbd', load: true },
       { name: 'lan78xx', load: false },
     ]);
-  });
-});
-
-describe('recipes', () => {
-  test('the shipped one is valid', async () => {
-    expect(await loadRecipe('debian-13')).toMatchObject({ suite: 'trixie', architectures: ['arm64', 'amd64'] });
-  });
-  test.each([
-    ['nothing', /There is no recipe "nothing"/],
-    ['../x', /is not an image name/],
-  ])('%s is refused', async (name, message) => {
-    await expect(loadRecipe(name)).rejects.toThrow(message);
-  });
-  test('the key follows recipe, architecture and builder', async () => {
-    const recipe = await loadRecipe('debian-13');
-    const keys = [
-      recipeKey(recipe, 'arm64', 1),
-      recipeKey(recipe, 'amd64', 1),
-      recipeKey(recipe, 'arm64', 2),
-      recipeKey({ ...recipe, packages: [] }, 'arm64', 1),
-    ];
-    expect(new Set(keys).size).toBe(4);
   });
 });

@@ -7,6 +7,7 @@ import { parseImageRef, parseImageTag } from '#src/domain/image-ref.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseMac } from '#src/domain/mac.ts';
 import { type Node, parseNodeName } from '#src/domain/node.ts';
+import { parseRootPath } from '#src/domain/overlay.ts';
 import { parseSerial } from '#src/domain/serial.ts';
 import { openDatabase } from '#src/store/database.ts';
 import { ImageTagStore } from '#src/store/image-tags.ts';
@@ -35,6 +36,20 @@ describe('database', () => {
     const second = openDatabase(path);
     expect(new NodeStore(second).list()).toEqual([node('red5', { address: parseIpv4('10.0.0.5') })]);
     expect(new LeaseStore(second).addressOf(parseMac('b827eb6c4c16'))).toBe('10.0.0.5');
+  });
+  test('the disks that a node is to have, and what is to be carried over until that was done', () => {
+    const path = file();
+    const digest = parseImageDigest('a'.repeat(64));
+    const carry = { from: digest, paths: [parseRootPath('/home')] };
+    const wanted = node('red5', { overlayBytes: 2 ** 40, dataBytes: 0, carry });
+    const nodes = new NodeStore(openDatabase(path));
+    nodes.add([wanted]);
+    expect(new NodeStore(openDatabase(path)).list()).toEqual([wanted]);
+    nodes.update(wanted.name, { dataBytes: 2 ** 33, carry: null });
+    const { carry: _carry, ...rest } = wanted;
+    for (const store of [nodes, new NodeStore(openDatabase(path))]) {
+      expect(store.list()).toEqual([{ ...rest, dataBytes: 2 ** 33 }]);
+    }
   });
   test('only its owner can read it', () => {
     const path = file();

@@ -12,6 +12,7 @@ export const ImageView = z.object({
   bootBytes: z.number(),
   createdAt: z.string(),
   parent: z.string().exactOptional(),
+  message: z.string().exactOptional(),
   /** `latest` among them. */
   tags: z.array(z.string()).exactOptional(),
   /** How many nodes boot it next, and how many run on it. */

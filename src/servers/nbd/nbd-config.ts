@@ -3,7 +3,7 @@ import type { Ipv4 } from '../../domain/ipv4.ts';
 export interface NbdConfigOptions {
   readonly address: Ipv4;
   readonly port: number;
-  /** Holds `root/` and `overlay/`, each with one link per client address. */
+  /** Holds `root/`, `overlay/` and `data/`, each with one link per client address. */
   readonly exports: string;
 }
 
@@ -26,6 +26,13 @@ splice = true
 
 [overlay]
 exportname = ${options.exports}/overlay/%s
+virtstyle = ipliteral
+flush = true
+fua = true
+trim = true
+
+[data]
+exportname = ${options.exports}/data/%s
 virtstyle = ipliteral
 flush = true
 fua = true

@@ -61,7 +61,7 @@ export class NbdServer implements AsyncDisposable {
   async start(): Promise<void> {
     const { exports, address, port } = this.#options;
     await mkdir(dirname(this.#config), { recursive: true });
-    await Promise.all(['root', 'overlay'].map((name) => mkdir(join(exports, name), { recursive: true })));
+    await Promise.all(['root', 'overlay', 'data'].map((name) => mkdir(join(exports, name), { recursive: true })));
     await writeFile(this.#config, renderNbdConfig({ address, port, exports }));
     await this.#launch();
     this.#watch();
