@@ -81,7 +81,7 @@ export async function withServer<T>(context: Context, work: (client: AdminClient
     return await work(client);
   }
   const said: string[] = [];
-  const args = [join(projectRoot, 'src/main.ts'), '--state', context.places.state, 'up', '--no-network'];
+  const args = [join(projectRoot, 'src/main.ts'), '--state', context.places.state, 'up', '--no-network', '--for-client'];
   await using server = startChild(process.execPath, args, { graceMs: 30_000, onLine: (line) => said.push(line) });
   await untilAnswers(client, server, said);
   return await work(client);

@@ -94,7 +94,10 @@ async function watchJob(client: AdminClient, context: Context, id: string): Prom
       process.stderr.write('\r\u001b[K');
     }
   }
-  if (job.state === 'running' && !context.signal.aborted) {
+  if (job.state !== 'running') {
+    return JobView.parse(await client.call('GET', jobPath(id)));
+  }
+  if (!context.signal.aborted) {
     throw new UserError('unavailable', `The server ended before job ${id} did`, { hint: 'cardless job list tells what became of it' });
   }
   return job;

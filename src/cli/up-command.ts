@@ -23,6 +23,7 @@ interface UpOptions {
   readonly config?: string;
   readonly logLevel: string;
   readonly network: boolean;
+  readonly forClient?: boolean;
 }
 
 export function addUpCommand(program: Command, contextOf: () => Context): void {
@@ -42,6 +43,8 @@ export function addUpCommand(program: Command, contextOf: () => Context): void {
     .option('--config <file>', 'settings file')
     .addOption(new Option('--log-level <level>', 'how much to say').choices(['debug', 'info', 'warn', 'error']).default('info'))
     .option('--no-network', 'serve nobody: only the registry and jobs')
+    // How withServer starts one: it ends when that client is gone and no job is left.
+    .addOption(new Option('--for-client').hideHelp())
     .addHelpText(
       'after',
       '\nExamples:\n  sudo ./cardless up --interface eth0\n  sudo ./cardless up --interface eth1 --mode full --subnet 192.168.50.0/24',
@@ -55,7 +58,10 @@ export function addUpCommand(program: Command, contextOf: () => Context): void {
       }
       const log = createLogger({ level: options.logLevel, terminal: process.stdout.isTTY });
       const notifySocket = context.env['NOTIFY_SOCKET'];
-      await runDaemon({ places: context.places, settings, log }, context.signal, () => sdNotify('READY=1', notifySocket));
+      const client = process.ppid;
+      const isUnwanted = options.forClient === true ? (): boolean => process.ppid !== client : undefined;
+      const daemon = { places: context.places, settings, log, ...(isUnwanted ? { isUnwanted } : {}) };
+      await runDaemon(daemon, context.signal, () => sdNotify('READY=1', notifySocket));
     });
 }
 

@@ -13,7 +13,8 @@ import type { CommitAdmin, ImageCommit } from '../servers/http/admin/commit-rout
 import type { NodeStore } from '../store/nodes.ts';
 import type { AgentOrders } from './agent-orders.ts';
 import type { BootSessions } from './boot-sessions.ts';
-import type { Job, Jobs } from './jobs.ts';
+import { lockOf } from './image-versions.ts';
+import type { Job, Jobs, JobWork } from './jobs.ts';
 
 export interface CommitServiceOptions {
   readonly places: Places;
@@ -48,7 +49,7 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
   }
   const runsOnIt = sessions.of(node.name)?.digest === digest;
   const title = request.dryRun ? `changes of ${node.name}` : `commit ${node.name} as ${name}`;
-  const job = jobs.start(title, async (signal, onProgress) => {
+  const work: JobWork = async (signal, onProgress) => {
     try {
       const result = await commitImage({
         request: {
@@ -74,7 +75,8 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
     } finally {
       running.delete(node.name);
     }
-  });
+  };
+  const job = jobs.start(title, work, request.dryRun ? {} : { touches: [lockOf(name)] });
   running.set(node.name, job.id);
   return job;
 }

@@ -61,12 +61,15 @@ import { UnclaimedBoards } from './unclaimed.ts';
 
 /** Leases that are new within this time share one write to the disk. */
 const leaseGroupMs = 2;
+const lookAfterClientMs = 1000;
 const fileCacheBytes = 512 * 2 ** 20;
 
 export interface DaemonOptions {
   readonly places: Places;
   readonly settings: Settings;
   readonly log: Logger;
+  /** Looked at now and then: once it is true and no job is left, the server ends. */
+  readonly isUnwanted?: () => boolean;
 }
 
 /** Runs until `signal` fires. `onReady` is called once everything answers. */
@@ -243,7 +246,10 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   );
   onReady();
   if (!signal.aborted) {
-    await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+    await new Promise<void>((resolve) => {
+      signal.addEventListener('abort', () => resolve(), { once: true });
+      stack.defer(endUnwanted(options, jobs, resolve));
+    });
   }
   log.info('stopping');
 
@@ -322,4 +328,16 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });
   }
+}
+
+/** @returns what stops the looking */
+function endUnwanted({ isUnwanted }: DaemonOptions, jobs: Jobs, end: () => void): () => void {
+  let cancel = (): void => {};
+  const look = (): void => {
+    cancel = systemClock.after(lookAfterClientMs, () => (isUnwanted?.() && jobs.running().length === 0 ? end() : look()));
+  };
+  if (isUnwanted) {
+    look();
+  }
+  return () => cancel();
 }

@@ -1,7 +1,7 @@
 /** Versions of images: which there are, what they are called, who needs them, and how they go. */
 import type { Places } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
-import { type Architecture, architectures, type Image, type ImageDigest, parseImageDigest } from '../domain/image.ts';
+import { type Architecture, architectures, type Image, type ImageDigest, parseImageDigest, shortDigest } from '../domain/image.ts';
 import { type ImageRef, imageNameOf, latestTag, parseImageRef, parseImageTag, requireImages, versionOf } from '../domain/image-ref.ts';
 import type { Node } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
@@ -94,8 +94,11 @@ export class ImageVersions {
       return ref;
     }
     try {
-      requireImages(ref, all, this.#options.tags);
-      return ref;
+      const [image] = requireImages(ref, all, this.#options.tags);
+      const version = versionOf(ref);
+      // So few digits may stand for several versions one day, and then for none.
+      const isShort = version.kind === 'digest' && version.prefix.length < shortDigest(image.digest).length;
+      return isShort ? parseImageRef(`${image.name}:${shortDigest(image.digest)}`) : ref;
     } catch (error) {
       if (!(error instanceof UserError) || error.code !== 'not-found') {
         throw error;

@@ -8,6 +8,9 @@ import type { Logger } from '../log/logger.ts';
 export type { Job } from '../domain/job.ts';
 
 const keptJobs = 100;
+const maxRunning = 16;
+/** A comparison of two systems is some megabytes. */
+const keptResults = 20;
 const maxListeners = 64;
 
 export type JobWork = (signal: AbortSignal, onProgress: OnProgress) => Promise<object>;
@@ -70,6 +73,11 @@ export class Jobs implements AsyncDisposable {
         hint: `Wait for it (cardless job watch ${busy.id}), or end it: cardless job cancel ${busy.id}`,
       });
     }
+    if (this.#running.size >= maxRunning) {
+      throw new UserError('in-use', `${maxRunning} jobs are running already`, {
+        hint: 'cardless job list shows them; wait for one to end',
+      });
+    }
     const id = String(this.#next);
     this.#next += 1;
     const job: Job = { id, title, state: 'running', phase: 'starting', fraction: 0, startedAt: this.#clock.now() };
@@ -112,9 +120,9 @@ export class Jobs implements AsyncDisposable {
     return this.#view(job);
   }
 
-  /** Newest first. */
+  /** Newest first, without their results. */
   list(): JobView[] {
-    return [...this.#jobs.values()].map((job) => this.#view(job)).toReversed();
+    return [...this.#jobs.values()].map((job) => withoutResult(this.#view(job))).toReversed();
   }
 
   /** Its work ends in a moment; what it has half-made goes. One that has ended stays as it is. */
@@ -129,7 +137,7 @@ export class Jobs implements AsyncDisposable {
   }
 
   /**
-   * Calls `listener` at every change of any job, until the result is called.
+   * Calls `listener` at every change of any job, which comes without its result, until the returned function is called.
    * @throws UserError unavailable
    */
   subscribe(listener: (job: JobView) => void): () => void {
@@ -165,6 +173,7 @@ export class Jobs implements AsyncDisposable {
     const job = this.#jobs.get(id);
     if (job) {
       this.#save({ ...job, ...change, endedAt: this.#clock.now() });
+      this.#dropOldResults();
     }
   }
 
@@ -182,7 +191,15 @@ export class Jobs implements AsyncDisposable {
   #put(job: Job): void {
     this.#jobs.set(job.id, job);
     for (const listener of this.#listeners) {
-      listener(this.#view(job));
+      listener(withoutResult(this.#view(job)));
+    }
+  }
+
+  // BOUNDED: keptResults of those that have ended in this run of the server.
+  #dropOldResults(): void {
+    const withResult = [...this.#jobs.values()].filter(({ result }) => result !== undefined);
+    for (const job of withResult.slice(0, -keptResults)) {
+      this.#jobs.set(job.id, withoutResult(job));
     }
   }
 
@@ -211,4 +228,8 @@ function asUserError(error: unknown): UserError {
     });
   }
   return new UserError('failed', messageOf(error), { cause: error });
+}
+
+function withoutResult<T extends Job>({ result: _result, ...job }: T): Omit<T, 'result'> {
+  return job;
 }

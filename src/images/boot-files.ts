@@ -13,6 +13,8 @@ const firmwareDtbNames: Readonly<Record<string, readonly string[]>> = {
   'bcm2837-rpi-3-b-plus.dtb': ['bcm2710-rpi-3-b-plus.dtb'],
   'bcm2837-rpi-cm3-io3.dtb': ['bcm2710-rpi-cm3.dtb'],
   'bcm2837-rpi-zero-2-w.dtb': ['bcm2710-rpi-zero-2-w.dtb'],
+  // Mainline describes the module on Raspberry Pi's own carrier board.
+  'bcm2711-rpi-cm4-io.dtb': ['bcm2711-rpi-cm4.dtb'],
 };
 
 /** From the parts of a built tree into the boot directory of an image. */

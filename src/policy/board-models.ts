@@ -43,14 +43,14 @@ const noRp1 =
 
 const pi3 = {
   kind: 'pi',
-  archs: ['arm64'],
+  archs: ['arm64', 'armhf'],
   firmware: ['bootcode.bin'],
   pair: ['start.elf', 'fixup.dat'],
   loader: 'bootcode',
 } as const;
 const pi4 = {
   kind: 'pi',
-  archs: ['arm64'],
+  archs: ['arm64', 'armhf'],
   firmware: [],
   pair: ['start4.elf', 'fixup4.dat'],
   loader: 'eeprom',

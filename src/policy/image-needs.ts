@@ -1,8 +1,10 @@
 /** Who needs which version of an image, and which versions nobody needs. */
-import { type Architecture, architectures, type Image, type ImageDigest, shortDigest } from '../domain/image.ts';
+import { type Architecture, type Image, type ImageDigest, shortDigest } from '../domain/image.ts';
 import { type ImageRef, type ImageTag, resolveRef, type TagLookup } from '../domain/image-ref.ts';
 import type { NodeName } from '../domain/node.ts';
 import { isPiSerial, type Serial } from '../domain/serial.ts';
+
+const piArchitectures: readonly Architecture[] = ['arm64', 'armhf'];
 
 export interface NeedFacts {
   /** Newest first. */
@@ -54,17 +56,21 @@ export function imageNeeds(facts: NeedFacts): Needs {
 
 /** What a node would boot now: one version, or several where nobody knows yet what kind of machine it is. */
 export function nextBoots(node: NodeFacts, { images, tags }: Pick<NeedFacts, 'images' | 'tags'>): ImageDigest[] {
-  return possibleArchitectures(node).flatMap((arch) => {
-    const found = resolveRef(node.image, arch, images, tags);
-    return found.kind === 'found' ? [found.image.digest] : [];
+  const digests = possibleMachines(node).flatMap((archs) => {
+    const found = archs.map((arch) => resolveRef(node.image, arch, images, tags)).find(({ kind }) => kind === 'found');
+    return found?.kind === 'found' ? [found.image.digest] : [];
   });
+  return [...new Set(digests)];
 }
 
-function possibleArchitectures({ boot, serial }: NodeFacts): readonly Architecture[] {
-  if (boot) {
-    return [boot.arch];
+/** For each kind of machine that it may be: what that kind boots, the best first (architecturesOf). */
+function possibleMachines({ boot, serial }: NodeFacts): readonly (readonly Architecture[])[] {
+  const isPi = serial !== undefined && isPiSerial(serial);
+  if (isPi) {
+    // A Pi 5 takes no 32-bit version; where there is no other, one too many is kept.
+    return [piArchitectures];
   }
-  return serial !== undefined && isPiSerial(serial) ? architectures.filter((arch) => arch !== 'amd64') : architectures;
+  return boot ? [[boot.arch]] : [piArchitectures, ['amd64']];
 }
 
 export interface GarbageFacts {

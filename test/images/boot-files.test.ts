@@ -28,9 +28,18 @@ test('a PC needs its kernel and nothing else', async () => {
 });
 
 test("a 64-bit Pi gets a gzip'd kernel, and device trees under both names", async () => {
-  const boot = await collected('arm64', 'dtbs/bcm2837-rpi-3-b.dtb', 'firmware/start.elf', 'firmware/overlays/a.dtbo', 'overlays/b.dtbo');
+  const boot = await collected(
+    'arm64',
+    'dtbs/bcm2837-rpi-3-b.dtb',
+    'dtbs/bcm2711-rpi-cm4-io.dtb',
+    'firmware/start.elf',
+    'firmware/overlays/a.dtbo',
+    'overlays/b.dtbo',
+  );
   expect(listed(boot)).toEqual([
     'bcm2710-rpi-3-b.dtb',
+    'bcm2711-rpi-cm4-io.dtb',
+    'bcm2711-rpi-cm4.dtb',
     'bcm2837-rpi-3-b.dtb',
     'kernel8.img',
     'overlays',

@@ -1,4 +1,6 @@
 import { existsSync } from 'node:fs';
+import { mkdtemp } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
@@ -63,6 +65,23 @@ describe('a job', () => {
     expect(JSON.parse(watched.stdout)).toMatchObject({ id: '1', state: 'cancelled' });
     expect(await run(server, 'job', 'cancel', '1')).toMatchObject({ code: 2, stderr: expect.stringContaining('it is cancelled') });
     expect(await run(server, 'job', 'show', '99')).toMatchObject({ code: 1, stderr: expect.stringContaining('There is no job "99"') });
+  });
+
+  test('outlives a client that had started the server for itself, and that server ends after it', async () => {
+    const server = new RegistryServer(await mkdtemp(join(tmpdir(), 'cardless-test-')));
+    await placeEndlessImage(server.state, 1000);
+    const client = command(server.state, 'image', 'verify');
+    await isUnderWay(server, '1');
+    client.kill('SIGKILL');
+    await client;
+    expect((await job(server, '1')).state).toBe('running');
+    await server.client.call('DELETE', '/jobs/1');
+    const isGone = (): Promise<boolean> =>
+      server.client.call('GET', '/status').then(
+        () => false,
+        () => true,
+      );
+    await until(isGone, 'the server to end');
   });
 
   test('ends with Ctrl-C where it was started', async () => {

@@ -81,7 +81,8 @@ describe('what keeps a board from booting', () => {
     ['an initramfs that config.txt does not name', { ...good, configTxt: 'arm_64bit=1\n' }, 'pi4', /names no initramfs/],
     ['a 32-bit kernel in 64-bit mode', { ...good, kernels: { 'kernel8.img': 'arm' } }, 'pi4', /kernel for arm, .* mode for arm64/],
     ['a 64-bit kernel in 32-bit mode', { ...good, configTxt: configTxt.replace('=1', '=0') }, 'pi4', /kernel for arm64, .* mode for arm$/],
-    ['an image for PCs', pc, 'pi4', /the image is for amd64, the board needs arm64/],
+    ['an image for PCs', pc, 'pi4', /the image is for amd64, the board needs arm64 or armhf/],
+    ['a 32-bit image', { ...good, arch: 'armhf' }, 'pi5', /the image is for armhf, the board needs arm64/],
     ['an image for Pis', good, 'pc', /the image is for arm64, the board needs amd64/],
     ['no network driver', withModules(piModules.filter((name) => name !== 'genet')), 'pi4', /has the driver genet$/],
     ['no USB host', withModules(piModules.filter((name) => name !== 'dwc2')), 'pi3b', /has the driver dwc2 or dwc_otg$/],
@@ -138,6 +139,16 @@ describe('where drivers and settings come from', () => {
     const facts = withModules(piModules.filter((name) => name !== 'genet'));
     expect(check({ ...facts, builtin: { '6.12': ['genet'] } }, 'pi4').canBoot).toBe(true);
     expect(check({ ...facts, builtin: { '6.6': ['genet'] } }, 'pi4').canBoot).toBe(false);
+  });
+  test('a 32-bit image boots what has a 32-bit mode', () => {
+    const facts: CheckFacts = {
+      ...without(good, 'kernel8.img'),
+      arch: 'armhf',
+      files: [...without(good, 'kernel8.img').files, file('kernel7.img')],
+      kernels: { 'kernel7.img': 'arm' },
+      configTxt: 'arm_64bit=0\nkernel=kernel7.img\ninitramfs initramfs.img followkernel\n',
+    };
+    expect(['pi3b', 'pi3b+', 'pi4', 'pi5'].map((model) => check(facts, model).canBoot)).toEqual([true, true, true, false]);
   });
   test('lines of config.txt under a filter count for those boards alone', () => {
     const facts: CheckFacts = {

@@ -18,7 +18,9 @@ function image(digit: string, arch: Architecture = 'arm64'): Image {
 }
 
 const [newest, middle, oldest, pc] = [image('a'), image('b'), image('c'), image('d', 'amd64')];
-const images = [newest, pc, middle, oldest];
+const small: Image = { ...image('e', 'armhf'), name: parseImageName('small') };
+const armhf = image('f', 'armhf');
+const images = [armhf, newest, pc, middle, oldest, small];
 const noTags: NeedFacts['tags'] = { digestOf: () => undefined, of: () => [] };
 const node = (ref: string, more: Partial<NodeFacts> = {}): NodeFacts => ({
   name: parseNodeName('red5'),
@@ -55,6 +57,7 @@ describe('what a node boots next', () => {
   test.each<[string, Partial<NodeFacts>, Image[]]>([
     ['of unknown kind: either architecture', {}, [newest, pc]],
     ['with a serial of a Pi', { serial: parseSerial('91cdf03d') }, [newest]],
+    ['that is a 32-bit Pi as far as its image goes', { image: parseImageRef('small'), serial: parseSerial('91cdf03d') }, [small]],
     ['that booted as a PC', { boot: { arch: 'amd64', digest: pc.digest } }, [pc]],
   ])('%s', (_name, more, want) => {
     expect(nextBoots(node('debian-13', more), none).toSorted()).toEqual(want.map(({ digest }) => digest).toSorted());
@@ -66,7 +69,13 @@ describe('garbage', () => {
   test('is what nobody needs and is not among the newest', () => {
     const { remove, kept } = findGarbage({ images, needs, keep: 1, busy: () => false });
     expect(remove).toEqual([middle]);
-    expect(kept.map(({ why }) => why.join())).toEqual(['it is the newest', 'it is the newest', 'red7 has an overlay of it']);
+    expect(kept.map(({ image: { digest }, why }) => `${digest[0]} ${why.join()}`)).toEqual([
+      'f it is the newest',
+      'a it is the newest',
+      'd it is the newest',
+      'c red7 has an overlay of it',
+      'e it is the newest',
+    ]);
   });
   test('is nothing while it is to be kept, or a job works on it', () => {
     expect(findGarbage({ images, needs, keep: 2, busy: () => false }).remove).toEqual([]);
