@@ -49,13 +49,16 @@ async function pcDisk(folder: string): Promise<string> {
 
 test('a PC whose disk image was imported boots to ready, and nothing of the disk is in its way', async () => {
   const disk = await pcDisk(await scratch('disk'));
-  await using lab = await startLab('import');
-  const state = ['--state', lab.state];
+  // Outside of the lab: busybox for the initramfs may have to be fetched.
+  const importer = await scratch('importer');
   const env = { CARDLESS_CACHE: findPlaces({ env: process.env }).cache };
-  const imported = await cardless([...state, 'image', 'import', disk, '--name', 'old-pc', '--arch', 'amd64'], { env });
-  expect(imported.stderr).not.toMatch(/error/i);
+  const imported = await cardless(['--state', importer, 'image', 'import', disk, '--name', 'old-pc', '--arch', 'amd64'], { env });
+  expect(imported).toMatchObject({ code: 0 });
   expect(imported.stdout).toMatch(/Debian GNU\/Linux 13.* for amd64, from pc\.img\.zst \(disk image \(zstd\)\)/);
   expect(imported.stdout).toMatch(/userconfig\.service: masked/);
+  await using lab = await startLab('import');
+  const state = ['--state', lab.state];
+  await symlink(join(importer, 'images'), join(lab.state, 'images'));
   expect((await cardless([...state, 'node', 'add', 'pc1', '--serial', pcSerial, '--image', 'old-pc'])).code).toBe(0);
   await using pc = virtualPc(lab);
   await pc.powerOn();

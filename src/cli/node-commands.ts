@@ -32,6 +32,7 @@ export const NodeView = z.object({
   overlayUsedBytes: z.number().optional(),
   hostKey: z.string().optional(),
   boot: BootView.optional(),
+  nextImages: z.array(z.string()).optional(),
 });
 export type NodeView = z.infer<typeof NodeView>;
 
@@ -56,11 +57,12 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
     .option('--serial <serial>', 'serial number (Pi: 8 hex digits; PC: UUID); a range or a comma list for several')
     .option('--mac <mac>', 'MAC address, when the serial is not known')
     .option('--ip <address>', 'fixed address, or a range: 192.168.1.[5-7]')
-    .option('--image <name>', 'image to boot (default: the setting defaultImage)')
+    .option('--image <ref>', 'image to boot: name, name:tag or name:digest (default: the setting defaultImage)')
+    .option('--force', 'also with an image that is not there yet')
     .option('--overlay <mode>', 'persistent or ephemeral', 'persistent')
-    .action(async (name: string, options: Record<string, string>) => {
+    .action(async (name: string, options: { overlay: string; force?: boolean }) => {
       const context = contextOf();
-      const request = { name, ...options, overlay: parseOverlayMode(options['overlay'] ?? '') };
+      const request = { name, ...options, overlay: parseOverlayMode(options.overlay) };
       const added = z.array(NodeView).parse(await withServer(context, (client) => client.call('POST', '/nodes', request)));
       show(context, added, () => `added ${added.map((entry) => entry.name).join(', ')}`);
     });
@@ -104,9 +106,10 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
     .command('set')
     .description('change a node; takes effect at its next boot')
     .argument('<name>', 'a name or a range')
-    .option('--image <name>', 'image to boot')
+    .option('--image <ref>', 'image to boot: name, name:tag or name:digest; an earlier version is the way back')
+    .option('--force', 'also with an image that is not there yet')
     .option('--overlay <mode>', 'persistent or ephemeral')
-    .action(async (name: string, options: { image?: string; overlay?: string }) => {
+    .action(async (name: string, options: { image?: string; overlay?: string; force?: boolean }) => {
       const context = contextOf();
       const change = { ...options, ...(options.overlay === undefined ? {} : { overlay: parseOverlayMode(options.overlay) }) };
       const nodes = z.array(NodeView).parse(await withServer(context, (client) => client.call('PATCH', nodePath(name), change)));
@@ -200,13 +203,21 @@ function nodeText(node: NodeView): string {
     ['model', node.model ?? '-'],
     ['MAC', node.macs.join(', ') || '-'],
     ['address', node.address ?? '-'],
-    ['image', node.image],
+    ['image', `${node.image}${nextText(node)}`],
     ['overlay', `${node.overlay}, ${bytes(node.overlayUsedBytes ?? 0)} used${node.reimage ? ', fresh at next boot' : ''}`],
     ['state', node.hold ? `${node.state ?? '-'}, on hold` : (node.state ?? '-')],
     ['host key', node.hostKey ?? '-'],
   ];
   const text = facts.map(([key, value]) => `${key.padEnd(9)} ${value}`).join('\n');
   return node.boot ? `${text}\n\n${timeline(node.boot)}` : text;
+}
+
+/** While nobody knows what kind of machine it is, a name is a version of each architecture. */
+function nextText({ nextImages }: NodeView): string {
+  if (nextImages === undefined) {
+    return '';
+  }
+  return nextImages.length === 0 ? ' (there is none)' : ` (${nextImages.map((digest) => digest.slice(0, 12)).join(' or ')})`;
 }
 
 /** A boot, an event a line, with seconds since the first packet. */

@@ -1,6 +1,6 @@
 /** The settings file, and the flags of `cardless up`, which are the same keys. */
 import { z } from 'zod';
-import { parseImageName } from '../domain/image.ts';
+import { parseImageRef } from '../domain/image-ref.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
 import { parsed } from './parsed.ts';
 
@@ -46,7 +46,7 @@ export const Settings = z.strictObject({
   romSchedule: z
     .strictObject({ full: delays.min(1), proxy: delays.min(1), proxyNudges: delays })
     .default({ full: [0, 600, 1200], proxy: [1200, 2200], proxyNudges: [600] }),
-  defaultImage: parsed(parseImageName).default(parseImageName('debian-13')),
+  defaultImage: parsed(parseImageRef).default(parseImageRef('debian-13')),
   /** Virtual size; what is not written takes no space. */
   overlayBytes: z
     .int()

@@ -1,7 +1,8 @@
 /** What the operator's API does: the registry of nodes. */
 import type { Settings } from '../config/schema.ts';
 import { UserError } from '../domain/errors.ts';
-import { parseImageName } from '../domain/image.ts';
+import type { ImageDigest } from '../domain/image.ts';
+import type { ImageRef } from '../domain/image-ref.ts';
 import { broadcastOf, contains, type Ipv4, parseIpv4, type Subnet } from '../domain/ipv4.ts';
 import { parseMac } from '../domain/mac.ts';
 import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
@@ -29,11 +30,15 @@ export interface AdminServiceOptions {
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** Subnets whose addresses we give out, and our own address in each. */
   readonly served: readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
+  /** What was written as an image. @throws UserError bad-input, not-found */
+  readonly imageRef: (text: string, force: boolean) => Promise<ImageRef>;
+  /** The versions that a node would boot now: more than one while nobody knows what kind of machine it is. */
+  readonly nextImages: (node: Node) => Promise<readonly ImageDigest[]>;
   readonly leaseHolder: (address: Ipv4) => NodeName | undefined;
   readonly status: () => object;
 }
 
-type AdminService = Omit<AdminOptions, 'images' | 'jobs' | 'onFailure'>;
+type AdminService = Omit<AdminOptions, 'images' | 'versions' | 'jobs' | 'onFailure'>;
 
 export function createAdminService(options: AdminServiceOptions): AdminService {
   const { nodes, sessions, unclaimed } = options;
@@ -61,16 +66,21 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
     status: options.status,
     listNodes: () => Promise.all(nodes.list().map(view)),
     listUnclaimed: () => unclaimed.list(),
-    addNodes: (request) => {
-      const added = nodesToAdd(request, options);
+    addNodes: async (request) => {
+      const wanted = request.image === undefined ? undefined : await options.imageRef(request.image, request.force ?? false);
+      const added = nodesToAdd(request, wanted ?? options.settings.defaultImage, options);
       nodes.add(added);
       for (const mac of added.flatMap((node) => node.macs)) {
         unclaimed.forget(mac);
       }
       return added;
     },
-    showNodes: (names) => Promise.all(findNodes(nodes, names).map(view)),
-    changeNodes: (names, request) => change(names, nodeChange(request)),
+    showNodes: (names) =>
+      Promise.all(findNodes(nodes, names).map(async (node) => ({ ...(await view(node)), nextImages: await options.nextImages(node) }))),
+    changeNodes: async (names, request) => {
+      const image = request.image === undefined ? undefined : await options.imageRef(request.image, request.force ?? false);
+      return change(names, nodeChange(request, image));
+    },
     reimageNodes: (names) => change(names, { reimage: true }),
     removeNodes: async (names) => {
       const found = findNodes(nodes, names);
@@ -87,7 +97,7 @@ function findNodes(nodes: NodeStore, names: string): Node[] {
   return expandRange(names).map((name) => nodes.require(parseNodeName(name)));
 }
 
-function nodesToAdd(request: NodeAdd, options: AdminServiceOptions): Node[] {
+function nodesToAdd(request: NodeAdd, image: ImageRef, options: AdminServiceOptions): Node[] {
   const names = expandRange(request.name).map(parseNodeName);
   const serials = paired(request.serial, names, 'serial numbers')?.map(parseSerial);
   const macs = paired(request.mac, names, 'MAC addresses')?.map(parseMac);
@@ -100,7 +110,6 @@ function nodesToAdd(request: NodeAdd, options: AdminServiceOptions): Node[] {
   for (const address of addresses ?? []) {
     checkAddress(address, options);
   }
-  const image = request.image === undefined ? options.settings.defaultImage : parseImageName(request.image);
   return names.map((name, index) => {
     const [serial, mac, address] = [serials?.[index], macs?.[index], addresses?.[index]];
     return {
@@ -149,9 +158,9 @@ function checkAddress(address: Ipv4, { served, leaseHolder }: AdminServiceOption
   }
 }
 
-function nodeChange(request: NodeChange): Partial<Pick<Node, 'image' | 'overlay' | 'hold'>> {
+function nodeChange(request: NodeChange, image: ImageRef | undefined): Partial<Pick<Node, 'image' | 'overlay' | 'hold'>> {
   return {
-    ...(request.image === undefined ? {} : { image: parseImageName(request.image) }),
+    ...(image === undefined ? {} : { image }),
     ...(request.overlay === undefined ? {} : { overlay: request.overlay }),
     ...(request.hold === undefined ? {} : { hold: request.hold }),
   };

@@ -17,6 +17,8 @@ import { createNodeFace } from '../servers/http/node-face.ts';
 import { NbdServer } from '../servers/nbd/nbd-server.ts';
 import { DataThreads } from '../servers/tftp/data-threads.ts';
 import { openDatabase } from '../store/database.ts';
+import { ImageTagStore } from '../store/image-tags.ts';
+import { JobStore } from '../store/jobs.ts';
 import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
 import { SessionStore } from '../store/sessions.ts';
@@ -29,13 +31,16 @@ import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
+import { createVersionService, ImageInspection } from './image-inspection.ts';
 import { createImageService } from './image-service.ts';
+import { ImageVersions } from './image-versions.ts';
 import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
 import { startNetconsole } from './netconsole-service.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
 import { assertPortFree, orNamePortOwner } from './open-port.ts';
+import { listOverlayDigests } from './overlay-digests.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { lockState } from './state-lock.ts';
 import { systemClock } from './system-clock.ts';
@@ -71,7 +76,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const sessionStore = new SessionStore(database);
   const sessions = new BootSessions(sessionStore, clock, log);
   stack.defer(() => sessions.close());
-  const images = new ImageCatalog(places.images);
+  const tags = new ImageTagStore(database);
+  const images = new ImageCatalog(places.images, tags);
   const overlays = new OverlayDisks({ directory: places.overlays, bytes: settings.overlayBytes });
   const exports = new Exports(places.exports);
   const hostKeys = new HostKeys(places.keys);
@@ -119,7 +125,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     clock,
     log,
   });
-  const jobs = stack.use(new Jobs(clock, log));
+  const jobs = stack.use(new Jobs(clock, log, new JobStore(database)));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
@@ -130,8 +136,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();
 
+  const versions = new ImageVersions({ places, images, tags, jobs, nodes, sessions, overlays: () => listOverlayDigests(places.overlays) });
   const admin = createAdminService({
     settings,
+    imageRef: (text, force) => versions.assignable(text, force),
+    nextImages: (node) => versions.nextOf(node),
     nodes,
     sessionStore,
     sessions,
@@ -161,8 +170,10 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     }),
   });
   const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
-  const imageAdmin = createImageService({ places, images, jobs });
-  stack.use(await listenUnix(createAdminFace({ ...admin, images: imageAdmin, jobs, onFailure }), places.adminSocket));
+  const imageAdmin = createImageService({ places, versions, jobs });
+  const versionAdmin = createVersionService(versions, new ImageInspection({ places, settings, images, versions, jobs }));
+  const face = createAdminFace({ ...admin, images: imageAdmin, versions: versionAdmin, jobs, onFailure });
+  stack.use(await listenUnix(face, places.adminSocket));
   log.info(
     { state: places.state, interfaces: interfaces.map((entry) => `${entry.facts.name} ${entry.settings.mode} ${entry.facts.address}`) },
     'ready',

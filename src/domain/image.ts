@@ -5,7 +5,7 @@ export type ImageName = string & { readonly [brand]: 'ImageName' };
 /** SHA-256 of an image's content, 64 hex digits: the version of the image, which never changes. */
 export type ImageDigest = string & { readonly [brand]: 'ImageDigest' };
 
-export const architectures = ['arm64', 'amd64'] as const;
+export const architectures = ['arm64', 'armhf', 'amd64'] as const;
 /** Debian's names. */
 export type Architecture = (typeof architectures)[number];
 
@@ -31,11 +31,17 @@ export interface Image {
   readonly arch: Architecture;
   readonly kernelVersion: string;
   readonly rootFormat: 'erofs' | 'squashfs';
+  /** What its kernel is given besides the server's own arguments. */
+  readonly kernelArguments?: readonly string[];
+  /** Its nodes are to have a data volume. */
+  readonly dataVolume?: boolean;
   readonly files: readonly ImageFile[];
   /** Absent: one kernel under the name that all boards of the architecture boot. The first is for those. */
   readonly kernels?: readonly ImageKernel[];
   /** Lines about hardware for config.txt, under filters of models. */
   readonly configTxt?: readonly string[];
+  /** The version that this one was made from. */
+  readonly parent?: ImageDigest;
   /** ISO 8601. */
   readonly createdAt: string;
 }

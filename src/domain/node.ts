@@ -1,5 +1,5 @@
 import { UserError } from './errors.ts';
-import type { ImageName } from './image.ts';
+import type { ImageRef } from './image-ref.ts';
 import type { Ipv4 } from './ipv4.ts';
 import type { Mac } from './mac.ts';
 import type { Serial } from './serial.ts';
@@ -21,7 +21,8 @@ export interface Node {
   readonly model?: string;
   /** Wanted by the operator. Absent: any free one. */
   readonly address?: Ipv4;
-  readonly image: ImageName;
+  /** What it stands for is looked up when the node begins to boot. */
+  readonly image: ImageRef;
   readonly overlay: OverlayMode;
   /** The overlay is made anew at the next boot. */
   readonly reimage: boolean;

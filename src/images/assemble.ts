@@ -49,6 +49,8 @@ export interface AssembleOptions {
 export interface ImageIdentity {
   readonly name: ImageName;
   readonly arch: Architecture;
+  readonly kernelArguments?: readonly string[];
+  readonly dataVolume?: boolean;
 }
 
 export async function assembleImage(source: ImageSource, identity: ImageIdentity, options: AssembleOptions): Promise<Image> {
@@ -67,7 +69,8 @@ export async function assembleImage(source: ImageSource, identity: ImageIdentity
     onProgress({ phase: `building the initramfs for ${kernel.version}`, fraction: (0.6 * index) / source.kernels.length });
     const { version: kernelVersion, modules, initramfs } = kernel;
     const output = join(boot, initramfs);
-    await buildInitramfs({ programs, modules, kernelVersion, work: join(work, initramfs), output, signal });
+    const { cache } = options;
+    await buildInitramfs({ programs, modules, kernelVersion, cache, work: join(work, initramfs), output, signal });
   }
   onProgress({ phase: 'publishing', fraction: 0.6 });
   const kernels = source.kernels.flatMap(({ file, version, initramfs }) => (file === undefined ? [] : [{ file, version, initramfs }]));

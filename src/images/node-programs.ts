@@ -6,15 +6,20 @@ import { createHash } from 'node:crypto';
 import { access, chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
-import { systemCode } from '../domain/errors.ts';
+import { systemCode, UserError } from '../domain/errors.ts';
 import type { Architecture } from '../domain/image.ts';
 import { containedCommand, run } from '../process/run.ts';
 import { writeSources } from './apt-sources.ts';
+import { readMirrorFailure } from './bootstrap-failure.ts';
 
 /** One release for all images, so that every node runs the same busybox. */
 const suite = 'trixie';
 
-const compilers: Record<Architecture, string> = { arm64: 'aarch64-linux-gnu-gcc', amd64: 'x86_64-linux-gnu-gcc' };
+const compilers: Record<Architecture, string> = {
+  arm64: 'aarch64-linux-gnu-gcc',
+  armhf: 'arm-linux-gnueabihf-gcc',
+  amd64: 'x86_64-linux-gnu-gcc',
+};
 
 export interface NodeProgramsOptions {
   readonly cache: string;
@@ -83,7 +88,12 @@ async function unpackBusybox(arch: Architecture, work: string, signal: AbortSign
   const sources = await writeSources(suite, join(work, 'sources.list'));
   const args = [`--arch=${arch}`, '--variant=extract', '--mode=root', '--include=busybox-static', suite, tree, ...sources];
   const [file, contained] = containedCommand('mmdebstrap', args);
-  await run(file, contained, { signal, env: { LC_ALL: 'C.UTF-8' } });
+  const said: string[] = [];
+  try {
+    await run(file, contained, { signal, env: { LC_ALL: 'C.UTF-8' }, onLine: (line) => said.push(line) });
+  } catch (error) {
+    throw (error instanceof UserError && error.code === 'failed' && readMirrorFailure(said, suite)) || error;
+  }
   return join(tree, 'usr/bin/busybox');
 }
 

@@ -5,9 +5,9 @@ import type { Image, ImageKernel } from '../domain/image.ts';
  * What firmware looks for by itself (raspberrypi/documentation, config_txt/boot.adoc), best first; 64-bit names only where
  * arm_64bit is 1, which is the default of the Pi 4 alone and all that a Pi 5 has. [pi4] holds for 400 and CM4, [pi5] for 500
  * and CM5, [pi3] for 3B+, 3A+ and CM3 as well (conditional.adoc).
+ * Pi 1 and Zero are too old for the programs of our initramfs, which are for ARMv7.
  */
 const models: readonly (readonly [filters: readonly string[], kernels: readonly string[]])[] = [
-  [['pi0', 'pi1'], ['kernel.img']],
   [
     ['pi02', 'pi2', 'pi3'],
     ['kernel7.img', 'kernel8.img'],
@@ -17,13 +17,15 @@ const models: readonly (readonly [filters: readonly string[], kernels: readonly 
 ];
 
 /**
+ * @param usual the kernel of an image that does not list them
+ *
  * A section for each model, so that every board sees exactly one `initramfs` line: how firmware takes two of them differs
  * between builds. One kernel for all needs no sections.
  */
-export function piKernelLines(image: Pick<Image, 'kernels' | 'arch'>): string[] {
+export function piKernelLines(image: Pick<Image, 'kernels' | 'arch'>, usual: string): string[] {
   const kernels = image.kernels;
-  if (!kernels || (kernels.length === 1 && kernels[0]?.file === 'kernel8.img')) {
-    return kernelLines({ file: 'kernel8.img', initramfs: 'initramfs.img' });
+  if (!kernels || (kernels.length === 1 && kernels[0]?.file === usual)) {
+    return kernelLines({ file: usual, initramfs: 'initramfs.img' });
   }
   const sections = models.flatMap(([filters, names]) => {
     const wanted = image.arch === 'arm64' ? names.filter(is64Bit) : names;

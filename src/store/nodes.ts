@@ -2,7 +2,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { parsed } from '../config/parsed.ts';
 import { UserError } from '../domain/errors.ts';
-import { parseImageName } from '../domain/image.ts';
+import { parseImageRef } from '../domain/image-ref.ts';
 import { type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
 import { type Mac, parseMac } from '../domain/mac.ts';
 import { type Node, type NodeName, overlayModes, parseNodeName } from '../domain/node.ts';
@@ -14,7 +14,7 @@ const Row = z.object({
   serial: parsed(parseSerial).nullable(),
   model: z.string().nullable(),
   address: parsed(parseIpv4).nullable(),
-  image: parsed(parseImageName),
+  image: parsed(parseImageRef),
   overlay: z.enum(overlayModes),
   reimage: z.number(),
   hold: z.number(),

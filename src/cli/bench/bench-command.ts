@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UserError } from '../../domain/errors.ts';
 import { type Context, requireRoot } from '../context.ts';
+import { ownRunFolder } from '../run-folder.ts';
 import { ensureTools } from '../setup.ts';
 import type { Bench } from './bench.ts';
 import { BenchNetwork } from './bench-network.ts';
@@ -71,8 +72,7 @@ async function runBench(context: Context, options: BenchOptions): Promise<Report
   const size = options.tiny ? 'tiny' : options.quick ? 'quick' : 'full';
   const plan = planOf(size, options.rounds);
   const wanted = (part: Part): boolean => options.only === undefined || options.only === part;
-  const directory = join(context.places.state, 'bench');
-  await rm(directory, { recursive: true, force: true });
+  const directory = await ownRunFolder(context.places.state, 'bench');
   const programs = await PeerPrograms.fetch(context);
   const write = (text: string): void => void process.stderr.write(text);
   const progress = new BenchProgress(plannedSeconds(plan, wanted), write, process.stderr.isTTY);

@@ -87,7 +87,7 @@ async function prepare(request: ImportRequest, unpacked: Unpacked, { work, signa
     skippedKernels: found.skipped,
     changes,
     configTxt: { kept: found.config.kept, dropped: found.config.dropped },
-    droppedArguments: found.cmdline,
+    kernelArguments: found.kernelArguments,
     notes: [...unpacked.notes, ...(await systemNotes(tree))],
   };
   return { report, found, boot, bytes: survey.bytes, identity: `${survey.fingerprint}${JSON.stringify(changes)}` };
@@ -154,7 +154,9 @@ async function publish(name: ImageName, unpacked: Unpacked, prepared: Prepared, 
     configTxt: found.config.kept,
     extras: { 'import-report.json': reportFile },
   };
-  const image = await assembleImage(source, { name, arch: report.arch }, { ...options, onProgress: section(onProgress, 0.9, 1) });
+  const { kept } = found.kernelArguments;
+  const identityOfImage = { name, arch: report.arch, ...(kept.length > 0 ? { kernelArguments: kept } : {}) };
+  const image = await assembleImage(source, identityOfImage, { ...options, onProgress: section(onProgress, 0.9, 1) });
   onProgress({ phase: 'done', fraction: 1 });
   return image;
 }

@@ -6,6 +6,7 @@ import { overlayModes } from '../../domain/node.ts';
 import { body } from './admin/body.ts';
 import { addImageRoutes, type ImageAdmin } from './admin/image-routes.ts';
 import { addJobRoutes, type JobAdmin } from './admin/job-routes.ts';
+import { addVersionRoutes, type VersionAdmin } from './admin/version-routes.ts';
 
 export const NodeAdd = z.strictObject({
   /** May be a range; `serial`, `mac` and `ip` then need ranges or lists of the same length. */
@@ -15,6 +16,8 @@ export const NodeAdd = z.strictObject({
   ip: z.string().optional(),
   image: z.string().optional(),
   overlay: z.enum(overlayModes).optional(),
+  /** Also with an image that is not there. */
+  force: z.boolean().optional(),
 });
 export type NodeAdd = z.infer<typeof NodeAdd>;
 
@@ -22,6 +25,8 @@ export const NodeChange = z.strictObject({
   image: z.string().optional(),
   overlay: z.enum(overlayModes).optional(),
   hold: z.boolean().optional(),
+  /** Also to an image that is not there. */
+  force: z.boolean().optional(),
 });
 export type NodeChange = z.infer<typeof NodeChange>;
 
@@ -30,14 +35,15 @@ export interface AdminOptions {
   readonly status: () => object;
   readonly listNodes: () => Promise<readonly object[]>;
   readonly listUnclaimed: () => readonly object[];
-  readonly addNodes: (request: NodeAdd) => readonly object[];
+  readonly addNodes: (request: NodeAdd) => Promise<readonly object[]>;
   /** `names` may be a range. */
   readonly showNodes: (names: string) => Promise<readonly object[]>;
-  readonly changeNodes: (names: string, change: NodeChange) => readonly object[];
+  readonly changeNodes: (names: string, change: NodeChange) => Promise<readonly object[]>;
   readonly removeNodes: (names: string) => Promise<readonly object[]>;
   readonly reimageNodes: (names: string) => readonly object[];
   readonly listBoots: (name: string) => readonly object[];
   readonly images: ImageAdmin;
+  readonly versions: VersionAdmin;
   readonly jobs: JobAdmin;
   readonly onFailure: (error: unknown) => void;
 }
@@ -62,17 +68,18 @@ export function createAdminFace(options: AdminOptions): Express {
   app.use('/api/v1', api);
   api.get('/status', (_request, response) => void response.json(options.status()));
   api.get('/nodes', async (_request, response) => void response.json(await options.listNodes()));
-  api.post('/nodes', (request, response) => void response.status(201).json(options.addNodes(body(NodeAdd, request.body))));
+  api.post('/nodes', async (request, response) => void response.status(201).json(await options.addNodes(body(NodeAdd, request.body))));
   api.get('/nodes/:names', async (request, response) => void response.json(await options.showNodes(request.params.names)));
   api.patch(
     '/nodes/:names',
-    (request, response) => void response.json(options.changeNodes(request.params.names, body(NodeChange, request.body))),
+    async (request, response) => void response.json(await options.changeNodes(request.params.names, body(NodeChange, request.body))),
   );
   api.delete('/nodes/:names', async (request, response) => void response.json(await options.removeNodes(request.params.names)));
   api.post('/nodes/:names/reimage', (request, response) => void response.json(options.reimageNodes(request.params.names)));
   api.get('/nodes/:name/boots', (request, response) => void response.json(options.listBoots(request.params.name)));
   api.get('/unclaimed', (_request, response) => void response.json(options.listUnclaimed()));
   addImageRoutes(api, options.images);
+  addVersionRoutes(api, options.versions);
   addJobRoutes(api, options.jobs);
   app.use((request, _response) => {
     throw new UserError('not-found', `There is no ${request.method} ${request.path} in this API`);

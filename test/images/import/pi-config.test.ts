@@ -39,8 +39,8 @@ describe("an imported system's config.txt", () => {
 
 describe('which kernel a model boots', () => {
   const kernel = (file: string) => ({ file, version: '6.12', initramfs: file.replace('kernel', 'initramfs') });
-  const boots = (arch: 'arm64', files: readonly string[], ...models: string[]): object => {
-    const text = piKernelLines({ arch, kernels: files.map(kernel) }).join('\n');
+  const boots = (arch: 'arm64' | 'armhf', files: readonly string[], ...models: string[]): object => {
+    const text = piKernelLines({ arch, kernels: files.map(kernel) }, 'kernel8.img').join('\n');
     const { kernel: found, initramfs } = readConfigTxt(Buffer.from(text), { models, serial: '1' });
     return { found, initramfs };
   };
@@ -55,7 +55,18 @@ describe('which kernel a model boots', () => {
   test('a Pi 5 takes kernel8.img where there is no other', () => {
     expect(boots('arm64', ['kernel8.img', 'kernel7.img'], 'pi5')).toMatchObject({ found: 'kernel8.img' });
   });
+  test.each([
+    ['pi3', 'kernel7.img'],
+    ['pi4', 'kernel8.img'],
+    ['pi5', 'kernel8.img'],
+  ])('of a 32-bit system with both kinds, %s boots %s', (model, file) => {
+    expect(boots('armhf', ['kernel7.img', 'kernel7l.img', 'kernel8.img'], model)).toMatchObject({ found: file });
+  });
   test('an image without a list has one kernel for all', () => {
-    expect(piKernelLines({ arch: 'arm64' })).toEqual(['arm_64bit=1', 'kernel=kernel8.img', 'initramfs initramfs.img followkernel']);
+    expect(piKernelLines({ arch: 'arm64' }, 'kernel8.img')).toEqual([
+      'arm_64bit=1',
+      'kernel=kernel8.img',
+      'initramfs initramfs.img followkernel',
+    ]);
   });
 });
