@@ -1,5 +1,5 @@
 /** The boot files of an imported system: kernels with their modules, device trees, overlays, firmware. */
-import { chmod, copyFile, lstat, mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { appendFile, chmod, copyFile, lstat, mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
@@ -43,6 +43,7 @@ const piKernels: Readonly<Record<Architecture, readonly string[]>> = {
   armhf: ['kernel7.img', 'kernel7l.img', 'kernel8.img', 'kernel_2712.img'],
   amd64: [],
 };
+const moduleLists = ['modules.builtin', 'modules.builtin.modinfo', 'modules.order'];
 /** What of the system's own kernel arguments holds without its disk. */
 const harmless =
   /^(cgroup_enable|cgroup_memory|cgroup_disable|systemd\.unified_cgroup_hierarchy|swapaccount|psi|coherent_pool|cfg80211\.\w+|usb-storage\.quirks|dwc_otg\.\w+|snd_bcm2835\.\w+|vc4\.\w+)=[\w.,:-]+$/;
@@ -201,6 +202,8 @@ async function copyModules(version: string, { tree, work, signal }: BootFilesOpt
     if (!(await readdir(join(work, 'modules'))).includes(version)) {
       await run('cp', ['-a', real, target], { signal });
       await run('find', [target, '-not', '-type', 'f', '-not', '-type', 'd', '-delete'], { signal });
+      // Kernels before 5.2 have no modules.builtin.modinfo, and nobody misses what is empty.
+      await Promise.all(moduleLists.map((name) => appendFile(join(target, name), '')));
     }
     return target;
   }
