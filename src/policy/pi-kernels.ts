@@ -42,3 +42,11 @@ function kernelLines({ file, initramfs }: Pick<ImageKernel, 'file' | 'initramfs'
 function is64Bit(name: string): boolean {
   return name === 'kernel8.img' || name === 'kernel_2712.img';
 }
+
+/**
+ * ttyS1 is the mini UART of a Pi under a mainline kernel. Raspberry Pi's own kernels count otherwise, by model and settings;
+ * for them firmware writes the right name in place of serial0 (raspberrypi/documentation, configuration/uart.adoc).
+ */
+export function serialConsole({ kernels }: Pick<Image, 'kernels'>): string {
+  return kernels?.some(({ version }) => /rpi|raspi|-v[78]l?\+?$/.test(version)) ? 'serial0' : 'ttyS1';
+}

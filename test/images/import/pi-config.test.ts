@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { readPiConfig } from '#src/images/import/pi-config.ts';
-import { piKernelLines } from '#src/policy/pi-kernels.ts';
+import { piKernelLines, serialConsole } from '#src/policy/pi-kernels.ts';
 import { readConfigTxt } from '#src/sim/config-txt.ts';
 
 describe("an imported system's config.txt", () => {
@@ -69,4 +69,13 @@ describe('which kernel a model boots', () => {
       'initramfs initramfs.img followkernel',
     ]);
   });
+});
+
+test.each([
+  ['6.12.25+rpt-rpi-v8', 'serial0'],
+  ['5.10.103-v8+', 'serial0'],
+  ['6.8.0-1010-raspi', 'serial0'],
+  ['6.12.117+deb13-arm64', 'ttyS1'],
+])('the serial console under %s is %s', (version, name) => {
+  expect(serialConsole({ kernels: [{ file: 'kernel8.img', version, initramfs: 'initramfs.img' }] })).toBe(name);
 });
