@@ -7,7 +7,7 @@ import { buildImage } from '../images/build.ts';
 import { importImage } from '../images/import/import-image.ts';
 import { checkRequest } from '../images/import/obtain.ts';
 import { sourceName } from '../images/import/unpack-source.ts';
-import { section } from '../images/progress.ts';
+import { type OnProgress, section } from '../images/progress.ts';
 import { loadRecipe } from '../images/recipe/load-recipe.ts';
 import type { ImageAdmin, ImageBuild, ImageImport } from '../servers/http/admin/image-routes.ts';
 import { type ImageVersions, imageView, lockOf } from './image-versions.ts';
@@ -55,16 +55,10 @@ function startImport(request: ImageImport, { jobs, places }: ImageServiceOptions
   const name = parseImageName(request.name);
   checkRequest(request.source, request.sha256);
   const { source, sha256, reportOnly } = request;
-  const work = async (signal: AbortSignal, onProgress: Parameters<typeof section>[0]): Promise<object> => {
-    const common = {
-      images: places.images,
-      cache: places.cache,
-      work: join(places.work, `import-${name}`),
-      now: new Date(),
-      signal,
-      onProgress,
-    };
-    const { report, image } = await importImage({ source, name, arch: request.architecture, sha256, reportOnly }, common);
+  const work = async (signal: AbortSignal, onProgress: OnProgress): Promise<object> => {
+    const common = { images: places.images, cache: places.cache, work: join(places.work, `import-${name}`), now: new Date() };
+    const wanted = { source, name, arch: request.architecture, sha256, reportOnly };
+    const { report, image } = await importImage(wanted, { ...common, signal, onProgress });
     return { report, ...(image ? { image: imageView(image) } : {}) };
   };
   return jobs.start(`import ${sourceName(source)} as ${name}`, work, { touches: [lockOf(name)] });

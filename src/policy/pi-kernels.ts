@@ -5,9 +5,9 @@ import type { Image, ImageKernel } from '../domain/image.ts';
  * What firmware looks for by itself (raspberrypi/documentation, config_txt/boot.adoc), best first; 64-bit names only where
  * arm_64bit is 1, which is the default of the Pi 4 alone and all that a Pi 5 has. [pi4] holds for 400 and CM4, [pi5] for 500
  * and CM5, [pi3] for 3B+, 3A+ and CM3 as well (conditional.adoc).
+ * Pi 1 and Zero are too old for the programs of our initramfs, which are for ARMv7.
  */
 const models: readonly (readonly [filters: readonly string[], kernels: readonly string[]])[] = [
-  [['pi0', 'pi1'], ['kernel.img']],
   [
     ['pi02', 'pi2', 'pi3'],
     ['kernel7.img', 'kernel8.img'],
@@ -47,4 +47,12 @@ function kernelLines({ file, initramfs }: Pick<ImageKernel, 'file' | 'initramfs'
 
 function is64Bit(name: string): boolean {
   return name === 'kernel8.img' || name === 'kernel_2712.img';
+}
+
+/**
+ * ttyS1 is the mini UART of a Pi under a mainline kernel. Raspberry Pi's own kernels count otherwise, by model and settings;
+ * for them firmware writes the right name in place of serial0 (raspberrypi/documentation, configuration/uart.adoc).
+ */
+export function serialConsole({ kernels }: Pick<Image, 'kernels'>): string {
+  return kernels?.some(({ version }) => /rpi|raspi|-v[78]l?\+?$/.test(version)) ? 'serial0' : 'ttyS1';
 }

@@ -3,7 +3,7 @@ import { type Image, shortDigest } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Mac } from '../domain/mac.ts';
 import type { NodeName } from '../domain/node.ts';
-import { kernelFiles, piKernelLines } from './pi-kernels.ts';
+import { kernelFiles, piKernelLines, serialConsole } from './pi-kernels.ts';
 
 export interface BootFacts {
   readonly node: NodeName;
@@ -38,9 +38,9 @@ export function innerConfigTxt(outer: string): string {
   return outer.replace(`${bootRamdiskLine}\n`, '');
 }
 
-/** cmdline.txt: one line. ttyS1 is the mini UART of a Pi under a mainline kernel. */
+/** cmdline.txt: one line. */
 export function renderCmdlineTxt(facts: BootFacts): string {
-  return `${['console=tty0', 'console=ttyS1,115200', ...kernelArguments(facts)].join(' ')}\n`;
+  return `${['console=tty0', `console=${serialConsole(facts.image)},115200`, ...kernelArguments(facts)].join(' ')}\n`;
 }
 
 function kernelArguments(facts: BootFacts): string[] {

@@ -77,7 +77,8 @@ describe('a card of Raspberry Pi OS', () => {
         ...['networkd', 'network-manager', 'dhcpcd', 'ifupdown', 'eeprom'],
       ]),
     );
-    expect(report.droppedArguments).toContain('init=/usr/lib/raspberrypi-sys-mods/firstboot');
+    expect(report.kernelArguments.kept).toEqual(['cfg80211.ieee80211_regdom=DE']);
+    expect(report.kernelArguments.dropped).toContain('init=/usr/lib/raspberrypi-sys-mods/firstboot');
     expect(report.configTxt).toEqual({
       kept: ['dtparam=audio=on', 'dtoverlay=vc4-kms-v3d', '[cm5]', 'dtoverlay=dwc2,dr_mode=host', '[all]'],
       dropped: ['[tryboot]', 'dtparam=i2c=on', 'os_prefix=new/'],

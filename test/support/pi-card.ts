@@ -140,7 +140,7 @@ export async function piBoot(folder: string): Promise<void> {
     'config.txt':
       '# comment\ndtparam=audio=on\nauto_initramfs=1\ndtoverlay=vc4-kms-v3d\n[cm5]\ndtoverlay=dwc2,dr_mode=host\n[tryboot]\ndtparam=i2c=on\n[all]\nos_prefix=new/\n',
     'cmdline.txt':
-      'console=serial0,115200 root=PARTUUID=deadbeef-02 rootfstype=ext4 fsck.repair=yes rootwait init=/usr/lib/raspberrypi-sys-mods/firstboot\n',
+      'console=serial0,115200 root=PARTUUID=deadbeef-02 rootfstype=ext4 fsck.repair=yes rootwait cfg80211.ieee80211_regdom=DE init=/usr/lib/raspberrypi-sys-mods/firstboot\n',
   });
 }
 

@@ -1,5 +1,5 @@
 /** The boot files of an imported system: kernels with their modules, device trees, overlays, firmware. */
-import { chmod, copyFile, lstat, mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { appendFile, chmod, copyFile, lstat, mkdir, readdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
@@ -23,7 +23,7 @@ export interface BootFilesFound {
   readonly skipped: readonly { readonly file: string; readonly reason: string }[];
   readonly config: PiConfig;
   /** Of cmdline.txt. */
-  readonly cmdline: readonly string[];
+  readonly kernelArguments: { readonly kept: readonly string[]; readonly dropped: readonly string[] };
 }
 
 export interface BootFilesOptions {
@@ -37,13 +37,21 @@ export interface BootFilesOptions {
   readonly signal: AbortSignal;
 }
 
-/** In order of how many boards boot them. */
-const piKernels = ['kernel8.img', 'kernel7l.img', 'kernel7.img', 'kernel.img', 'kernel_2712.img'];
+/** The usual one of each architecture first. Those of Pi 1 and Zero (kernel.img) are for no board that is supported. */
+const piKernels: Readonly<Record<Architecture, readonly string[]>> = {
+  arm64: ['kernel8.img', 'kernel_2712.img', 'kernel7.img', 'kernel7l.img'],
+  armhf: ['kernel7.img', 'kernel7l.img', 'kernel8.img', 'kernel_2712.img'],
+  amd64: [],
+};
+const moduleLists = ['modules.builtin', 'modules.builtin.modinfo', 'modules.order'];
+/** What of the system's own kernel arguments holds without its disk. */
+const harmless =
+  /^(cgroup_enable|cgroup_memory|cgroup_disable|systemd\.unified_cgroup_hierarchy|swapaccount|psi|coherent_pool|cfg80211\.\w+|usb-storage\.quirks|dwc_otg\.\w+|snd_bcm2835\.\w+|vc4\.\w+)=[\w.,:-]+$/;
 const firmware = /^(bootcode\.bin|start\w*\.elf|fixup\w*\.dat|bcm2[\w.+-]*\.dtb|armstub\w*\.bin|LICENCE\.broadcom|COPYING\.linux)$/;
 const overlay = /^(README|[\w.+-]+\.dtb[o]?)$/;
 
 /** A 32-bit system runs under a 64-bit kernel as well. */
-const kernelsOf: Readonly<Record<string, readonly KernelArch[]>> = { arm64: ['arm64'], amd64: ['amd64'], armhf: ['armhf', 'arm64'] };
+const kernelsOf: Readonly<Record<Architecture, readonly KernelArch[]>> = { arm64: ['arm64'], amd64: ['amd64'], armhf: ['armhf', 'arm64'] };
 
 /** A kernel that a board may boot: the name it gets, and where it is. */
 interface Candidate {
@@ -59,9 +67,10 @@ export async function collectBootFiles(options: BootFilesOptions): Promise<BootF
   const { tree, signal } = options;
   const place = await piFolder(options);
   const config = readPiConfig((await place?.folder.read(join(place.path, 'config.txt'))) ?? '');
-  const cmdline = ((await place?.folder.read(join(place.path, 'cmdline.txt'))) ?? '').trim().split(/\s+/);
+  const words = ((await place?.folder.read(join(place.path, 'cmdline.txt'))) ?? '').split(/\s+/).filter((word) => word !== '');
+  const kernelArguments = { kept: words.filter((word) => harmless.test(word)), dropped: words.filter((word) => !harmless.test(word)) };
   const skipped: Skipped = [];
-  const pi = place ? await piCandidates(place, config) : [];
+  const pi = place ? await piCandidates(place, config, options.arch) : [];
   const candidates = pi.length > 0 ? pi : await pcCandidates(tree, options.arch);
   const kernels: ImportedKernel[] = [];
   for (const candidate of candidates) {
@@ -78,7 +87,7 @@ export async function collectBootFiles(options: BootFilesOptions): Promise<BootF
     await copyFirmware(place, options.boot);
   }
   await Promise.all([first, ...others].map(({ file }) => packPlain(join(options.boot, file), options.arch, signal)));
-  return { kernels: [first, ...others], skipped, config, cmdline: cmdline.filter((word) => word !== '') };
+  return { kernels: [first, ...others], skipped, config, kernelArguments };
 }
 
 /** kernel_2712.img has initramfs_2712, as Raspberry Pi OS names them. */
@@ -100,19 +109,20 @@ async function piFolder({ fat, tree, arch }: BootFilesOptions): Promise<Folder |
   ];
   for (const place of arch === 'amd64' ? [] : places) {
     const names = await place.folder.list(place.path);
-    if (names.some((name) => piKernels.includes(name)) || names.includes('config.txt')) {
+    if (names.some((name) => piKernels[arch].includes(name)) || names.includes('config.txt')) {
       return place;
     }
   }
   return undefined;
 }
 
-async function piCandidates({ folder, path }: Folder, config: PiConfig): Promise<Candidate[]> {
+async function piCandidates({ folder, path }: Folder, config: PiConfig, arch: Architecture): Promise<Candidate[]> {
+  const usual = piKernels[arch];
   const names = await folder.list(path);
-  const own = config.kernels.filter((name) => !piKernels.includes(name) && names.includes(name));
+  const own = config.kernels.filter((name) => !usual.includes(name) && names.includes(name));
   return [
-    ...piKernels.filter((name) => names.includes(name)).map((name) => ({ file: name, path: join(path, name), folder })),
-    ...own.map((name) => ({ file: 'kernel8.img', path: join(path, name), folder })),
+    ...usual.filter((name) => names.includes(name)).map((name) => ({ file: name, path: join(path, name), folder })),
+    ...own.map((name) => ({ file: usual[0] ?? name, path: join(path, name), folder })),
   ];
 }
 
@@ -120,7 +130,7 @@ async function piCandidates({ folder, path }: Folder, config: PiConfig): Promise
 async function pcCandidates(tree: TreeAccess, arch: Architecture): Promise<Candidate[]> {
   const inBoot = (await tree.list('boot')).filter((name) => /^(vmlinu[xz]|bzImage|Image)/.test(name)).map((name) => `boot/${name}`);
   const beside = (await moduleVersions(tree)).flatMap((version) => [`usr/lib/modules/${version}/vmlinuz`]);
-  const file = arch === 'amd64' ? 'vmlinuz' : 'kernel8.img';
+  const file = piKernels[arch][0] ?? 'vmlinuz';
   const newestFirst = (paths: string[]): string[] => paths.toSorted((a, b) => b.localeCompare(a, 'en', { numeric: true }));
   return [...newestFirst(inBoot), ...newestFirst(beside)].map((path) => ({ file, path, folder: tree }));
 }
@@ -141,7 +151,7 @@ async function pairKernel(
   if (kernel.kind !== 'kernel') {
     return skip(kernel.kind === 'other' ? kernel.reason : 'it is packed twice');
   }
-  if (!kernelsOf[options.arch]?.includes(kernel.arch)) {
+  if (!kernelsOf[options.arch].includes(kernel.arch)) {
     return skip(`it is for ${kernel.arch}, the system for ${options.arch}`);
   }
   const modules = await copyModules(kernel.version, options);
@@ -192,6 +202,8 @@ async function copyModules(version: string, { tree, work, signal }: BootFilesOpt
     if (!(await readdir(join(work, 'modules'))).includes(version)) {
       await run('cp', ['-a', real, target], { signal });
       await run('find', [target, '-not', '-type', 'f', '-not', '-type', 'd', '-delete'], { signal });
+      // Kernels before 5.2 have no modules.builtin.modinfo, and nobody misses what is empty.
+      await Promise.all(moduleLists.map((name) => appendFile(join(target, name), '')));
     }
     return target;
   }

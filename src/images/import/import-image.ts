@@ -1,5 +1,5 @@
 /** Any system becomes an image: unpacked, freed of what a network root must not have, packed, published. */
-import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
 import type { Architecture, Image, ImageName } from '../../domain/image.ts';
@@ -12,7 +12,7 @@ import { bytesText } from './bytes-text.ts';
 import { obtain } from './obtain.ts';
 import type { ImportReport, ReportedChange } from './report.ts';
 import { rootRules } from './root-rules.ts';
-import { systemArch, systemName, systemNotes } from './system.ts';
+import { missingModules, readsErofs, systemArch, systemName, systemNotes } from './system.ts';
 import { openTree, type TreeAccess } from './tree-access.ts';
 import { sourceName, type Unpacked, unpackSource } from './unpack-source.ts';
 
@@ -87,10 +87,19 @@ async function prepare(request: ImportRequest, unpacked: Unpacked, { work, signa
     skippedKernels: found.skipped,
     changes,
     configTxt: { kept: found.config.kept, dropped: found.config.dropped },
-    droppedArguments: found.cmdline,
-    notes: [...unpacked.notes, ...(await systemNotes(tree))],
+    kernelArguments: found.kernelArguments,
+    notes: [...unpacked.notes, ...(await systemNotes(tree)), ...(await moduleNotes(found))],
   };
   return { report, found, boot, bytes: survey.bytes, identity: `${survey.fingerprint}${JSON.stringify(changes)}` };
+}
+
+async function moduleNotes({ kernels }: BootFilesFound): Promise<string[]> {
+  const notes = kernels.map(async ({ file, modules }) => {
+    const lists = await Promise.all(['modules.dep', 'modules.builtin'].map((name) => readFile(join(modules, name), 'utf8')));
+    const missing = missingModules(lists.join('\n'));
+    return missing.length === 0 ? [] : [`${file} has no ${missing.join(' and no ')}: boards cannot attach their root with it`];
+  });
+  return (await Promise.all(notes)).flat();
 }
 
 async function applyRules(tree: TreeAccess): Promise<ReportedChange[]> {
@@ -140,8 +149,10 @@ async function publish(name: ImageName, unpacked: Unpacked, prepared: Prepared, 
   const { found, report, boot, identity } = prepared;
   const root = join(work, 'root.img');
   const packing = section(onProgress, 0.7, 0.9);
+  const modules = found.kernels.map((kernel) => kernel.modules);
+  const format = found.kernels.every(({ version }) => readsErofs(version)) ? {} : ({ format: 'squashfs' } as const);
   const rootFormat = await whileGrowing(root, prepared.bytes, packing, () =>
-    packRoot({ tree: unpacked.tree, output: root, modules: found.kernels.map(({ modules }) => modules), identity, signal }),
+    packRoot({ tree: unpacked.tree, output: root, modules, identity, signal, ...format }),
   );
   await rm(unpacked.tree, { recursive: true });
   const reportFile = join(work, 'import-report.json');
@@ -154,7 +165,9 @@ async function publish(name: ImageName, unpacked: Unpacked, prepared: Prepared, 
     configTxt: found.config.kept,
     extras: { 'import-report.json': reportFile },
   };
-  const image = await assembleImage(source, { name, arch: report.arch }, { ...options, onProgress: section(onProgress, 0.9, 1) });
+  const { kept } = found.kernelArguments;
+  const identityOfImage = { name, arch: report.arch, ...(kept.length > 0 ? { kernelArguments: kept } : {}) };
+  const image = await assembleImage(source, identityOfImage, { ...options, onProgress: section(onProgress, 0.9, 1) });
   onProgress({ phase: 'done', fraction: 1 });
   return image;
 }

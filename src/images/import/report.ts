@@ -13,8 +13,8 @@ export interface ImportReport {
   readonly skippedKernels: readonly { readonly file: string; readonly reason: string }[];
   readonly changes: readonly ReportedChange[];
   readonly configTxt: { readonly kept: readonly string[]; readonly dropped: readonly string[] };
-  /** Of cmdline.txt: the server gives the kernel its own. */
-  readonly droppedArguments: readonly string[];
+  /** Of cmdline.txt; the server adds its own. */
+  readonly kernelArguments: { readonly kept: readonly string[]; readonly dropped: readonly string[] };
   readonly notes: readonly string[];
 }
 
@@ -41,7 +41,8 @@ export function reportText(report: ImportReport): string {
     ...(changes.length === 0 ? ['Nothing had to be changed.'] : ['Changed for a network root:', ...changes]),
     ...part('config.txt, kept', report.configTxt.kept),
     ...part('config.txt, dropped', report.configTxt.dropped),
-    ...part('Kernel arguments, dropped', report.droppedArguments),
+    ...part('Kernel arguments, kept', report.kernelArguments.kept),
+    ...part('Kernel arguments, dropped', report.kernelArguments.dropped),
     ...part('Notes', report.notes),
   ].join('\n');
 }

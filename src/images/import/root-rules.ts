@@ -113,7 +113,7 @@ export const rootRules: readonly RootRule[] = [
   {
     id: 'host-keys-made-at-boot',
     reason: 'it would delete the host key that the server has just given the board',
-    plan: masks('regenerate_ssh_host_keys.service', 'sshd-keygen.service', 'ssh-keygen.service', 'generate-ssh-host-keys.service'),
+    plan: masks('regenerate_ssh_host_keys.service'),
   },
   {
     id: 'fsck',

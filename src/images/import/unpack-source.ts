@@ -144,20 +144,25 @@ async function unpackCard(plain: Plain, tree: string, packed: string, options: U
 
 /**
  * By mtools: not every kernel can mount FAT. Only plain names, taken from its listing, are copied, so that no name leads
- * anywhere else.
+ * anywhere else; and of its folders only the one with overlays is looked into, for they may lead to one another.
  */
 async function unpackFat(file: string, { startBytes }: DiskPartition, work: string, signal: AbortSignal): Promise<string> {
   const target = join(work, 'fat');
   const image = `${file}@@${startBytes}`;
-  const env = { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1', TZ: 'UTC' };
-  const listed = await run('mdir', ['-b', '-/', '-i', image, '::'], { signal, env });
-  const files = listed.split('\n').flatMap((line) => /^::\/((?:overlays\/)?[\w.+-]+)$/.exec(line)?.[1] ?? []);
-  for (const folder of ['', 'overlays/']) {
+  const options = { signal, env: { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1', TZ: 'UTC' } };
+  const list = async (folder: string): Promise<string[]> =>
+    (await run('mdir', ['-b', '-i', image, `::${folder}`], options)).split('\n').map((line) => line.slice(`::${folder}/`.length));
+  const copy = async (folder: string, names: readonly string[]): Promise<void> => {
+    const files = names.filter((name) => /^[\w.+-]+$/.test(name)).map((name) => `::${folder}/${name}`);
     await mkdir(join(target, folder), { recursive: true });
-    const names = files.filter((path) => path.startsWith(folder) && !path.slice(folder.length).includes('/'));
-    if (names.length > 0) {
-      await run('mcopy', ['-n', '-i', image, ...names.map((path) => `::/${path}`), join(target, folder)], { signal, env });
+    if (files.length > 0) {
+      await run('mcopy', ['-n', '-i', image, ...files, join(target, folder)], options);
     }
+  };
+  const names = await list('');
+  await copy('', names);
+  if (names.includes('overlays/')) {
+    await copy('/overlays', await list('/overlays'));
   }
   return target;
 }
