@@ -25,17 +25,19 @@ export async function collectBootParts(options: BootPartsOptions): Promise<strin
     await run('dpkg-deb', ['-x', join(debs, deb), unpacked], { signal });
   }
   const from = options.kernelInDebs ? unpacked : tree;
-  const version = await onlyKernel(from, options.kernelInDebs);
+  // Debian 12's kernel packages still have them below /lib.
+  const packed = (await hasEntry(join(from, 'usr/lib'), 'modules')) ? join(from, 'usr/lib/modules') : join(from, 'lib/modules');
+  const version = onlyKernel(await entries(packed), await entries(join(from, 'boot')), options.kernelInDebs);
   await cp(join(from, 'boot', `vmlinuz-${version}`), join(parts, 'vmlinuz'));
   const devices = join(from, `usr/lib/linux-image-${version}`);
-  // Before Linux 6.5 the device trees of 32-bit boards lay in one folder without their makers' names.
+  // The package for armhf has the device trees of all makers in one folder.
   await copyIfThere((await hasEntry(devices, 'broadcom')) ? join(devices, 'broadcom') : devices, join(parts, 'dtbs'));
   await copyIfThere(join(devices, 'overlays'), join(parts, 'overlays'));
   await copyIfThere(join(unpacked, 'usr/lib/raspi-firmware'), join(parts, 'firmware'));
   const modules = join(tree, 'usr/lib/modules', version);
   if (options.kernelInDebs) {
     await mkdir(join(tree, 'usr/lib/modules'), { recursive: true });
-    await cp(join(unpacked, 'usr/lib/modules', version), modules, { recursive: true });
+    await cp(join(packed, version), modules, { recursive: true });
   }
   await run('depmod', ['-b', join(tree, 'usr'), '-m', '/lib/modules', version], { signal }).catch(() =>
     run('depmod', ['-b', tree, version], { signal }),
@@ -44,10 +46,8 @@ export async function collectBootParts(options: BootPartsOptions): Promise<strin
   return version;
 }
 
-async function onlyKernel(from: string, isPackage: boolean): Promise<string> {
-  const versions = (await entries(join(from, 'usr/lib/modules'))).toSorted();
-  const kernels = await entries(join(from, 'boot'));
-  const whole = versions.filter((version) => kernels.includes(`vmlinuz-${version}`));
+function onlyKernel(versions: readonly string[], bootFiles: readonly string[], isPackage: boolean): string {
+  const whole = versions.filter((version) => bootFiles.includes(`vmlinuz-${version}`)).toSorted();
   const [version] = whole;
   if (version !== undefined && whole.length === 1) {
     return version;

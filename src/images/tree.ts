@@ -84,13 +84,14 @@ async function bootstrap(recipe: Recipe, arch: Architecture, tree: string, debs:
   const fetch = join(projectRoot, 'rootfs/recipes/fetch-boot-packages.sh');
   const customize = await writeCustomization(customization(recipe), join(options.work, 'recipe'));
   const components = sources.length > 0 ? [] : ['--components=main,non-free-firmware'];
+  const packages = wantedPackages(recipe);
   const args = [
     `--arch=${arch}`,
     '--variant=minbase',
     '--mode=root',
     '--verbose',
     ...components,
-    `--include=${wantedPackages(recipe).join(',')}`,
+    ...(packages.length > 0 ? [`--include=${packages.join(',')}`] : []),
     '--aptopt=APT::Install-Recommends "false"',
     ...['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*', '/usr/share/info/*'].map((path) => `--dpkgopt=path-exclude=${path}`),
     `--customize-hook=sh ${quoteShell(customize)} "$1"`,

@@ -37,7 +37,7 @@ put() {
 }
 
 fail() {
-    echo "${reasonMark}$*" >&2
+    printf '%s\\n' "${reasonMark}$*" >&2
     exit 1
 }
 
@@ -66,7 +66,8 @@ export function quoteShell(text: string): string {
 }
 
 function step(place: string, lines: readonly string[]): string[] {
-  return [`echo ${quoteShell(`${stepMark}${place}`)}`, ...lines];
+  // Not echo: that of dash takes backslashes for its own.
+  return [`printf '%s\\n' ${quoteShell(`${stepMark}${place}`)}`, ...lines];
 }
 
 function firstLine(text: string): string {
