@@ -13,7 +13,8 @@ import type { CommitAdmin, ImageCommit } from '../servers/http/admin/commit-rout
 import type { NodeStore } from '../store/nodes.ts';
 import type { AgentOrders } from './agent-orders.ts';
 import type { BootSessions } from './boot-sessions.ts';
-import type { Job, Jobs } from './jobs.ts';
+import { lockOf } from './image-versions.ts';
+import type { Job, Jobs, JobWork } from './jobs.ts';
 
 export interface CommitServiceOptions {
   readonly places: Places;
@@ -48,7 +49,7 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
   }
   const runsOnIt = sessions.of(node.name)?.digest === digest;
   const title = request.dryRun ? `changes of ${node.name}` : `commit ${node.name} as ${name}`;
-  const job = jobs.start(title, async (signal, onProgress) => {
+  const work: JobWork = async (signal, onProgress) => {
     try {
       const result = await commitImage({
         request: {
@@ -70,11 +71,13 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
         signal,
         onProgress,
       });
-      return resultView(result, node, parent, name);
+      return await resultView(result, node, parent, name, images);
     } finally {
       running.delete(node.name);
     }
-  });
+  };
+  // The parent's boot files are read until the end, so nobody may remove it.
+  const job = jobs.start(title, work, { touches: request.dryRun ? [] : [lockOf(parent.name), lockOf(name)] });
   running.set(node.name, job.id);
   return job;
 }
@@ -150,6 +153,8 @@ async function refuseOlderVersion(node: Node, parent: Image, request: ImageCommi
   }
 }
 
-function resultView(result: CommitResult, node: Node, parent: Image, name: string): object {
-  return { ...result, node: node.name, parent: parent.digest, parentName: parent.name, name, arch: parent.arch };
+async function resultView(result: CommitResult, node: Node, parent: Image, name: string, images: ImageCatalog): Promise<object> {
+  const next = await images.resolve(node.image, parent.arch);
+  const bootsNext = next.kind === 'found' && next.image.digest === result.digest;
+  return { ...result, node: node.name, parent: parent.digest, parentName: parent.name, name, arch: parent.arch, bootsNext };
 }
