@@ -65,7 +65,7 @@ test('what was changed on a running node is the next version: frozen while it is
   );
 
   const made = await commit('--message', 'with a greeter', '--exclude', '/root/ticks');
-  expect(made).toMatchObject({ name: 'debian-13', snapshot: { kind: 'frozen' }, counts: { removed: dry.counts.removed } });
+  expect(made).toMatchObject({ name: 'debian-13', bootsNext: true, snapshot: { kind: 'frozen' }, counts: { removed: dry.counts.removed } });
   // Thawed: what it writes now is on its disk.
   const ticks = Number(await ssh('wc -l </root/ticks'));
   expect(await ssh('echo after >>/root/marks && sync && cat /root/marks')).toBe('after');

@@ -71,12 +71,13 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
         signal,
         onProgress,
       });
-      return resultView(result, node, parent, name);
+      return await resultView(result, node, parent, name, images);
     } finally {
       running.delete(node.name);
     }
   };
-  const job = jobs.start(title, work, request.dryRun ? {} : { touches: [lockOf(name)] });
+  // The parent's boot files are read until the end, so nobody may remove it.
+  const job = jobs.start(title, work, { touches: request.dryRun ? [] : [lockOf(parent.name), lockOf(name)] });
   running.set(node.name, job.id);
   return job;
 }
@@ -152,6 +153,8 @@ async function refuseOlderVersion(node: Node, parent: Image, request: ImageCommi
   }
 }
 
-function resultView(result: CommitResult, node: Node, parent: Image, name: string): object {
-  return { ...result, node: node.name, parent: parent.digest, parentName: parent.name, name, arch: parent.arch };
+async function resultView(result: CommitResult, node: Node, parent: Image, name: string, images: ImageCatalog): Promise<object> {
+  const next = await images.resolve(node.image, parent.arch);
+  const bootsNext = next.kind === 'found' && next.image.digest === result.digest;
+  return { ...result, node: node.name, parent: parent.digest, parentName: parent.name, name, arch: parent.arch, bootsNext };
 }

@@ -7,6 +7,7 @@ const view: CommitView = {
   parent: 'a'.repeat(64),
   parentName: 'debian-13',
   arch: 'amd64',
+  bootsNext: true,
   snapshot: { kind: 'frozen', frozenMs: 1234 },
   counts: { added: 3, changed: 2, removed: 1 },
   changes: [
@@ -47,6 +48,6 @@ test('what was published, who boots it, and how to go back', () => {
   expect(published).toContain(`debian-13:${'b'.repeat(12)} was published; its parent is debian-13:${'a'.repeat(12)}`);
   expect(published).toContain('so does red5');
   expect(published).toContain(`cardless node set red5 --image debian-13:${'a'.repeat(12)}`);
-  expect(commitText({ ...view, digest: 'b'.repeat(64), name: 'other' })).not.toContain('so does red5');
+  expect(commitText({ ...view, digest: 'b'.repeat(64), name: 'other', bootsNext: false })).not.toContain('so does red5');
   expect(commitText({ ...view, counts: { added: 0, changed: 0, removed: 0 }, changes: [] })).toContain('Nothing was changed on red5.');
 });

@@ -24,6 +24,8 @@ export const CommitView = z.object({
   parent: z.string(),
   parentName: z.string(),
   arch: z.string(),
+  /** Whether the node itself boots it. */
+  bootsNext: z.boolean(),
   snapshot: z.discriminatedUnion('kind', [
     z.object({ kind: z.literal('unused') }),
     z.object({ kind: z.literal('frozen'), frozenMs: z.number() }),
@@ -94,7 +96,7 @@ export function commitText(view: CommitView): string {
       ? ['A dry run: nothing was published.']
       : [
           `${version} was published; its parent is ${parentName}:${parent.slice(0, 12)}`,
-          `Nodes on ${name} boot it next, with a fresh overlay${name === parentName ? `; so does ${node}, whose own changes stay with the parent` : ''}.`,
+          `Nodes on ${name} boot it next, with a fresh overlay${view.bootsNext ? `; so does ${node}, whose own changes stay with the parent` : ''}.`,
           `To go back: cardless node set ${node} --image ${parentName}:${parent.slice(0, 12)}`,
         ]),
   ].join('\n');

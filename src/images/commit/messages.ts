@@ -13,6 +13,8 @@ export const ParentManifest = z.object({
     .min(1)
     .exactOptional(),
   configTxt: z.array(z.string()).exactOptional(),
+  kernelArguments: z.array(z.string()).exactOptional(),
+  dataVolume: z.boolean().exactOptional(),
 });
 
 export const CommitRequest = z.object({

@@ -73,6 +73,7 @@ async function pack(
   const merged = await mountMerged(layers, work, signal);
   const modules = await modulesFolder(merged);
   const inherited = ParentManifest.parse(JSON.parse(await readFile(join(imageDirectory, 'manifest.json'), 'utf8')));
+  const { configTxt, kernelArguments, dataVolume } = inherited;
   const parents = inherited.kernels ?? [{ version: inherited.kernelVersion, initramfs: initramfsFile }];
   const plan = planKernel({
     arch,
@@ -102,8 +103,8 @@ async function pack(
   const packing = packRoot({ tree: merged, output, modules: [first.modules], identity, format: rootFormat, signal });
   await watchSize(output, expected, packing, section(onProgress, 0.3, 0.75));
   const image = await assembleImage(
-    { root: output, rootFormat, boot, kernels: [first, ...others], ...(inherited.configTxt ? { configTxt: inherited.configTxt } : {}) },
-    { name, arch },
+    { root: output, rootFormat, boot, kernels: [first, ...others], ...(configTxt ? { configTxt } : {}) },
+    { name, arch, ...(kernelArguments ? { kernelArguments } : {}), ...(dataVolume === undefined ? {} : { dataVolume }) },
     {
       images,
       cache,

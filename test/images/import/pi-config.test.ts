@@ -63,11 +63,7 @@ describe('which kernel a model boots', () => {
     expect(boots('armhf', ['kernel7.img', 'kernel7l.img', 'kernel8.img'], model)).toMatchObject({ found: file });
   });
   test('an image without a list has one kernel for all', () => {
-    expect(piKernelLines({ arch: 'arm64' })).toEqual([
-      'arm_64bit=1',
-      'kernel=kernel8.img',
-      'initramfs initramfs.img followkernel',
-    ]);
+    expect(piKernelLines({ arch: 'arm64' })).toEqual(['arm_64bit=1', 'kernel=kernel8.img', 'initramfs initramfs.img followkernel']);
   });
 });
 
