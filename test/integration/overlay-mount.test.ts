@@ -13,7 +13,9 @@ import { NodeStore } from '#src/store/nodes.ts';
 import { diskBytes, onDisk, publishSmallImage, red5 } from '../support/disk-house.ts';
 import { cardless, until } from '../support/lab-server.ts';
 
-test('the merged view of a node is mounted read-only, outlives the server, and is taken down by the next one', async () => {
+test('the merged view of a node is mounted read-only, outlives the server, and is taken down by the next one', {
+  timeout: 300_000,
+}, async () => {
   const state = await mkdtemp(join(tmpdir(), 'cardless-mount-'));
   const image = await publishSmallImage(join(state, 'images'), 'one');
   const database = openDatabase(join(state, 'state.db'));
