@@ -97,7 +97,11 @@ test('a PC keeps its data through power cuts, reimages, versions, a restore and 
   await pc.powerOn();
   const boot2 = await ready(lab.server, 'pc1', pc, boot1.boot?.id);
   expect(newsOf(boot2)).toEqual(
-    expect.arrayContaining(['overlay restored: good', 'overlay checked: clean', 'data volume checked: journal replayed']),
+    expect.arrayContaining([
+      'overlay restored: good',
+      'overlay checked: clean',
+      expect.stringMatching(/^data volume checked: journal replayed/),
+    ]),
   );
   expect(await ssh('cat /root/note /data/keep /var/lib/docker/layer')).toBe('one\nprecious\nlayer');
 
@@ -109,14 +113,14 @@ test('a PC keeps its data through power cuts, reimages, versions, a restore and 
   await pc.powerOn();
   const boot3 = await ready(lab.server, 'pc1', pc, boot2.boot?.id);
   expect(newsOf(boot3)).toEqual(expect.arrayContaining([`overlay made: ${second}`, `carried over: /root/note from ${first}`]));
-  expect(await ssh('cat /root/note /data/keep; ls /root/only-first 2>&1')).toMatch(/^one\nprecious\nls: cannot access/);
+  expect(await ssh('cat /root/note /data/keep; ls /root/only-first 2>&1 || true')).toMatch(/^one\nprecious\nls: cannot access/);
 
   // Back to the first version, and to its overlay as the power cut left it.
   await command('node', 'set', 'pc1', '--image', 'debian-13');
   await pc.powerOff();
   await pc.powerOn();
   const boot4 = await ready(lab.server, 'pc1', pc, boot3.boot?.id);
-  expect(newsOf(boot4)).toEqual(expect.arrayContaining(['overlay checked: journal replayed']));
+  expect(newsOf(boot4)).toEqual(expect.arrayContaining([expect.stringMatching(/^overlay checked: journal replayed/)]));
   expect(await ssh('cat /root/only-first /data/keep')).toBe('here\nprecious');
   expect(await command('overlay', 'show', 'pc1')).toMatch(new RegExp(`debian-13 ${first}[^]*good: [^]*debian-next ${second}`));
   await pc.powerOff();

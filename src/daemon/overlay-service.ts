@@ -20,7 +20,7 @@ import type { Job, Jobs } from './jobs.ts';
 import { atRest, isBooting, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
 import { overlayViews } from './overlay-views.ts';
 
-const resetsAtOnce = 32;
+const resetsAtOnce = 128;
 const lookAgainMs = 500;
 
 export function createOverlayService(options: OverlayServiceOptions): OverlayAdmin {

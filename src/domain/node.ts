@@ -37,14 +37,20 @@ export interface Node {
   readonly hold?: boolean;
 }
 
+const nodeName = /^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/;
+
+export function isNodeName(input: string): input is NodeName {
+  return nodeName.test(input);
+}
+
 /** @throws UserError bad-input */
 export function parseNodeName(input: string): NodeName {
-  if (!/^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$/.test(input)) {
+  if (!isNodeName(input)) {
     throw new UserError('bad-input', `"${input}" is not a node name`, {
       hint: 'Up to 63 lower-case letters, digits and dashes, for example red5',
     });
   }
-  return input as NodeName;
+  return input;
 }
 
 /** @throws UserError bad-input */

@@ -2,7 +2,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../domain/errors.ts';
-import { type NodeName, parseNodeName } from '../domain/node.ts';
+import { isNodeName, type NodeName } from '../domain/node.ts';
 import { DiskTemplates, growDisk, removePartials, statOf, Trash } from './disk-file.ts';
 
 export interface DataVolume {
@@ -46,7 +46,10 @@ export class DataVolumes {
   /** Nodes that have one here, registered or not. */
   async nodes(): Promise<NodeName[]> {
     const entries = await readdir(this.#directory, { withFileTypes: true }).catch(() => []);
-    const names = entries.filter((entry) => entry.isDirectory() && !entry.name.startsWith('.')).map((entry) => parseNodeName(entry.name));
+    const names = entries
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name)
+      .filter(isNodeName);
     const found = await Promise.all(names.map(async (name) => ((await this.of(name)) ? [name] : [])));
     return found.flat();
   }

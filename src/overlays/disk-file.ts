@@ -9,7 +9,9 @@ const partialSuffix = '.partial';
 /** How far resize2fs can grow a disk without moving what is on it. More would be reserved in every new disk. */
 const growthFactor = 16;
 
-const batchSize = 16;
+/** A sync of the whole file system also waits for what others wrote there. */
+const manyFiles = 8;
+const batchSize = 64;
 const copiesAtOnce = 2;
 
 /** Pairs of template and copy. A UUID of its own is that by which a client that reconnects recognises its disk. */
@@ -41,18 +43,25 @@ export class DiskTemplates {
   // BOUNDED: by those who wait for it, which is a boot or an operator's request each.
   readonly #wanted: WantedCopy[] = [];
   #running = 0;
+  readonly #sync: (path: string) => Promise<void>;
 
   constructor(directory: string) {
     this.#directory = directory;
+    const shared = new SharedSync(directory);
+    this.#sync = (path) => shared.sync(path);
   }
 
   /** An empty disk under this name, in the place of what was there. On disk when it returns. */
   async make(target: string, bytes: number, prepare: (partial: string) => Promise<void> = async () => {}): Promise<void> {
     const template = await this.#template(bytes);
-    await replaceFile(target, async (partial) => {
-      await this.#copy(template, partial);
-      await prepare(partial);
-    });
+    await replaceFile(
+      target,
+      async (partial) => {
+        await this.#copy(template, partial);
+        await prepare(partial);
+      },
+      this.#sync,
+    );
   }
 
   /** Of many that are wanted at once, several are made by one program: to start one takes longer than to copy a disk. */
@@ -177,19 +186,23 @@ export async function growDisk(disk: string, bytes: number): Promise<void> {
 }
 
 /** `write` makes the file under a temporary name; it appears under its own name when all of it is on disk. */
-export async function replaceFile(target: string, write: (partial: string) => Promise<void>): Promise<void> {
+export async function replaceFile(
+  target: string,
+  write: (partial: string) => Promise<void>,
+  sync: (path: string) => Promise<void> = syncPath,
+): Promise<void> {
   const partial = `${target}${partialSuffix}`;
   await mkdir(dirname(target), { recursive: true, mode: 0o700 });
   await rm(partial, { force: true });
   try {
     await write(partial);
-    await syncPath(partial);
+    await sync(partial);
     await rename(partial, target);
   } catch (error) {
     await rm(partial, { force: true });
     throw error;
   }
-  await syncPath(dirname(target));
+  await sync(dirname(target));
 }
 
 /** `undefined` when it is not there. */
@@ -217,6 +230,47 @@ export async function syncPath(path: string): Promise<void> {
     await handle.sync();
   } finally {
     await handle.close();
+  }
+}
+
+/** Files and folders that are to be on disk: one by one when they are few, the whole file system at once when they are many. */
+class SharedSync {
+  readonly #directory: string;
+  // BOUNDED: by those who wait for it.
+  #waiting: { readonly path: string; readonly resolve: () => void; readonly reject: (error: unknown) => void }[] = [];
+  #isRunning = false;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  async sync(path: string): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#waiting.push({ path, resolve, reject });
+    if (!this.#isRunning) {
+      this.#isRunning = true;
+      void this.#run();
+    }
+    await promise;
+  }
+
+  async #run(): Promise<void> {
+    while (this.#waiting.length > 0) {
+      await new Promise((resolve) => setImmediate(resolve));
+      const batch = this.#waiting;
+      this.#waiting = [];
+      try {
+        await (batch.length < manyFiles ? Promise.all(batch.map(({ path }) => syncPath(path))) : run('sync', ['-f', this.#directory]));
+        for (const { resolve } of batch) {
+          resolve();
+        }
+      } catch (error) {
+        for (const { reject } of batch) {
+          reject(error);
+        }
+      }
+    }
+    this.#isRunning = false;
   }
 }
 

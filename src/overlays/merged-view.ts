@@ -8,7 +8,7 @@ import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { isAbsolute, join, resolve } from 'node:path';
 import { systemCode, UserError } from '../domain/errors.ts';
 import { type ImageDigest, parseImageDigest } from '../domain/image.ts';
-import { type NodeName, parseNodeName } from '../domain/node.ts';
+import type { NodeName } from '../domain/node.ts';
 import { run } from '../process/run.ts';
 import { cannotMountRoot, mountRootFunction, overlayOptions, type RootImage } from './carry.ts';
 import { namesIn, replaceFile } from './disk-file.ts';
@@ -56,11 +56,6 @@ export class MergedViews {
         await rm(place, { recursive: true, force: true });
       }
     }
-  }
-
-  async list(): Promise<MountedView[]> {
-    const views = await Promise.all((await namesIn(this.#directory)).map((name) => this.of(parseNodeName(name))));
-    return views.filter((view) => view !== undefined);
   }
 
   async of(node: NodeName): Promise<MountedView | undefined> {

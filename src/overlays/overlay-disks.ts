@@ -9,7 +9,7 @@ import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../domain/errors.ts';
 import { type ImageDigest, parseImageDigest, shortDigest } from '../domain/image.ts';
-import { type NodeName, parseNodeName } from '../domain/node.ts';
+import { isNodeName, type NodeName } from '../domain/node.ts';
 import { type Overlay, type OverlaySnapshot, parseSnapshotLabel, type SnapshotLabel } from '../domain/overlay.ts';
 import {
   canReflink,
@@ -109,7 +109,10 @@ export class OverlayDisks {
   /** Nodes that have a disk here, registered or not. */
   async nodes(): Promise<NodeName[]> {
     const entries = await readdir(this.#directory, { withFileTypes: true }).catch(() => []);
-    return entries.filter((entry) => entry.isDirectory() && entry.name !== trashName).map((entry) => parseNodeName(entry.name));
+    return entries
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => name)
+      .filter(isNodeName);
   }
 
   /** Newest use first. */
@@ -241,7 +244,7 @@ export class OverlayDisks {
     }
   }
 
-  /** For the moment when nobody uses the disk. @throws UserError bad-input */
+  /** For the moment when nobody uses the disk. False when it is as large already. */
   async grow(node: NodeName, digest: ImageDigest, bytes: number): Promise<boolean> {
     const disk = await stat(this.pathOf(node, digest));
     if (disk.size >= bytes) {

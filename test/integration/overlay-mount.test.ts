@@ -5,6 +5,7 @@ import { execa } from 'execa';
 import { expect, test } from 'vitest';
 import { projectRoot } from '#src/config/places.ts';
 import { parseImageName } from '#src/domain/image.ts';
+import { DataVolumes } from '#src/overlays/data-volumes.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
 import { startChild } from '#src/process/supervise.ts';
 import { openDatabase } from '#src/store/database.ts';
@@ -12,7 +13,9 @@ import { NodeStore } from '#src/store/nodes.ts';
 import { diskBytes, onDisk, publishSmallImage, red5 } from '../support/disk-house.ts';
 import { cardless, until } from '../support/lab-server.ts';
 
-test('the merged view of a node is mounted read-only, outlives the server, and is taken down by the next one', async () => {
+test('the merged view of a node is mounted read-only, outlives the server, and is taken down by the next one', {
+  timeout: 300_000,
+}, async () => {
   const state = await mkdtemp(join(tmpdir(), 'cardless-mount-'));
   const image = await publishSmallImage(join(state, 'images'), 'one');
   const database = openDatabase(join(state, 'state.db'));
@@ -21,6 +24,8 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
   const disks = new OverlayDisks({ directory: join(state, 'overlays'), bytes: diskBytes });
   await disks.reset(red5, image.digest);
   await onDisk(disks.pathOf(red5, image.digest), 'mkdir etc; echo of the node >etc/motd; mknod etc/version c 0 0; echo new >etc/new');
+
+  await new DataVolumes(join(state, 'data')).ensure(red5, diskBytes);
 
   // A mount name space of the test's own, which a shell that waits keeps alive.
   const keeper = execa('unshare', ['--mount', 'sh', '-c', 'echo ready; exec sleep 600'], { reject: false });
@@ -62,13 +67,22 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
     expect((await run('mount', 'red5', '--snapshot', 'nothing')).stderr).toContain('It has: before');
     expect((await inside('cat', '/proc/self/mountinfo')).stdout).not.toContain(state);
     expect((await run('show', 'red5')).stdout).toMatch(
-      /^red5: persistent\n {2}small [0-9a-f]{12}: .* of 268\.4 MB used, .*\n {4}before: .*\nstore: /,
+      /^red5: persistent\n {2}small [0-9a-f]{12}: .* of 268\.4 MB used, .*\n {4}before: .*\ndata volume of red5: .*\nstore: /,
     );
     expect((await run('rm', 'red5', '--snapshot', 'before')).code).toBe(0);
     expect((await run('rm', 'red5')).code).toBe(0);
     expect((await run('list')).stdout).toMatch(/^No overlays yet/);
     expect((await run('list', 'red9')).code).toBe(1);
     expect((await run('resize', 'red5', 'large')).code).toBe(2);
+
+    // A data volume outlives its node until somebody says otherwise.
+    const node = (...args: string[]) => cardless(['--state', state, 'node', ...args]);
+    expect((await node('rm', 'red5')).stdout).toContain('kept the data of red5');
+    expect((await run('list')).stdout).toMatch(/data volume of red5: .* used; there is no such node any more/);
+    expect((await node('rm', 'red5')).code).toBe(1);
+    expect((await node('rm', 'red5', '--with-data')).stdout).toBe('removed red5');
+    expect((await run('list')).stdout).not.toContain('data volume');
+    expect((await node('rm', 'red5', '--with-data')).stderr).toContain('There is no node "red5"');
   } finally {
     keeper.kill('SIGKILL');
     await keeper;

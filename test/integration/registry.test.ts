@@ -23,6 +23,12 @@ test('the registry works before any server was started, with --json behind the c
   expect(await run('node', 'rm', 'red6')).toMatchObject([{ name: 'red6' }]);
   expect(await run('node', 'list')).toMatchObject([{ name: 'red5', reimage: true, state: 'never booted' }]);
   expect(await run('image', 'list')).toEqual([]);
+  expect(await run('node', 'add', 'red7', '--serial', '91cdf03f', '--data', '1G')).toMatchObject([{ dataBytes: 2 ** 30 }]);
+  expect(await run('node', 'set', 'red7', '--data', '2G')).toMatchObject([{ dataBytes: 2 ** 31 }]);
+  expect(await run('node', 'set', 'red7', '--no-data')).toMatchObject([{ dataBytes: 0, image: 'debian-13' }]);
+  expect((await cardless(['--state', folder, 'node', 'set', 'red7', '--data', '1M'])).stderr).toContain('"1M" is not a size of a disk');
+  expect((await cardless(['--state', folder, 'node', 'set', 'red7', '--carry', '/home'])).stderr).toContain('It never booted');
+  expect(await run('node', 'rm', 'red7')).toMatchObject([{ name: 'red7', dataKept: false }]);
   const again = await cardless(['--state', folder, 'node', 'add', 'red5', '--serial', '00000001']);
   expect(again.stderr).toContain('There is a node "red5" already');
   expect(again.code).toBe(1);
