@@ -60,7 +60,9 @@ export class OverlayDisks {
   /** What the node's disks really take, in bytes. */
   async used(node: NodeName): Promise<number> {
     const names = await readdir(this.directoryOf(node)).catch(() => []);
-    const sizes = await Promise.all(names.map(async (name) => (await stat(join(this.directoryOf(node), name))).blocks * 512));
+    // A new disk takes its name by a rename while we look.
+    const facts = await Promise.all(names.map((name) => stat(join(this.directoryOf(node), name)).catch(() => undefined)));
+    const sizes = facts.map((file) => (file?.blocks ?? 0) * 512);
     return sizes.reduce((sum, size) => sum + size, 0);
   }
 
