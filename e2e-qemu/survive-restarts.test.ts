@@ -56,6 +56,7 @@ describe.concurrent('guests that go down', () => {
       await guest.ready(before);
       await lab.server.ssh(guest.name, 'systemctl is-system-running --wait; dd if=/dev/urandom of=/root/some bs=1M count=8', signal);
       const from = (await guest.console()).length;
+      const start = Date.now();
       // It ends with the connection that it came by.
       await lab.server.sshOnce(guest.name, `systemctl ${action}`, signal).catch(() => {});
       await guest.pc.ended;
@@ -65,7 +66,7 @@ describe.concurrent('guests that go down', () => {
       expect(last).not.toMatch(/timed out|SIGKILL to|connection lost|Network is unreachable|Failed unmounting|still in use/);
       const { said, ...checked } = await guest.check();
       expect(checked, said).toEqual({ clean: true, needsRecovery: false });
-      runs.push(action);
+      runs.push(`${action} in ${Math.round((Date.now() - start) / 1000)} s`);
       await guest.pc.powerOff();
     }
     say(`Debian with systemd: ${runs.join(' and ')}, each with its disk unmounted and clean`);
