@@ -54,7 +54,7 @@ async function exchange(
       },
     );
     call.on('error', (error) => {
-      const gone = ['ENOENT', 'ECONNREFUSED', 'ECONNRESET'].includes(systemCode(error) ?? '');
+      const gone = ['ENOENT', 'ENOTDIR', 'ECONNREFUSED', 'ECONNRESET'].includes(systemCode(error) ?? '');
       const denied = systemCode(error) === 'EACCES';
       reject(
         gone

@@ -13,6 +13,7 @@ export const JobView = z.object({
   fraction: z.number(),
   startedAt: z.number(),
   endedAt: z.number().optional(),
+  secondsLeft: z.number().optional(),
   error: z.object({ code: z.string(), message: z.string(), hint: z.string().optional() }).optional(),
   result: z.unknown().optional(),
 });

@@ -30,10 +30,20 @@ export const NodeView = z.object({
   hold: z.boolean().optional(),
   state: z.string().optional(),
   overlayUsedBytes: z.number().optional(),
+  dataBytes: z.number().optional(),
+  data: z.object({ usedBytes: z.number(), virtualBytes: z.number() }).optional(),
   hostKey: z.string().optional(),
   boot: BootView.optional(),
+  nextImages: z.array(z.string()).optional(),
 });
 export type NodeView = z.infer<typeof NodeView>;
+
+const Removed = z.looseObject({ name: z.string(), dataKept: z.boolean() });
+
+/** Commander's: `--no-data` makes it false. */
+interface DataOption {
+  readonly data?: string | boolean;
+}
 
 const Unclaimed = z.object({
   mac: z.string(),
@@ -46,6 +56,13 @@ const Unclaimed = z.object({
   count: z.number(),
 });
 
+interface ChangeOptions {
+  readonly image?: string;
+  readonly force?: boolean;
+  readonly overlay?: string;
+  readonly carry?: string[];
+}
+
 export function addNodeCommands(program: Command, contextOf: () => Context): void {
   const node = program.command('node').description('register, list and change the boards that are booted');
 
@@ -56,11 +73,14 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
     .option('--serial <serial>', 'serial number (Pi: 8 hex digits; PC: UUID); a range or a comma list for several')
     .option('--mac <mac>', 'MAC address, when the serial is not known')
     .option('--ip <address>', 'fixed address, or a range: 192.168.1.[5-7]')
-    .option('--image <name>', 'image to boot (default: the setting defaultImage)')
+    .option('--image <ref>', 'image to boot: name, name:tag or name:digest (default: the setting defaultImage)')
+    .option('--force', 'also with an image that is not there yet')
     .option('--overlay <mode>', 'persistent or ephemeral', 'persistent')
-    .action(async (name: string, options: Record<string, string>) => {
+    .option('--data <size>', 'a data volume, which survives reimage: 8G')
+    .option('--no-data', 'no data volume, even if its image wants one')
+    .action(async (name: string, { data, ...options }: { overlay: string; force?: boolean } & DataOption) => {
       const context = contextOf();
-      const request = { name, ...options, overlay: parseOverlayMode(options['overlay'] ?? '') };
+      const request = { name, ...options, ...dataSize(data), overlay: parseOverlayMode(options.overlay) };
       const added = z.array(NodeView).parse(await withServer(context, (client) => client.call('POST', '/nodes', request)));
       show(context, added, () => `added ${added.map((entry) => entry.name).join(', ')}`);
     });
@@ -104,11 +124,19 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
     .command('set')
     .description('change a node; takes effect at its next boot')
     .argument('<name>', 'a name or a range')
-    .option('--image <name>', 'image to boot')
+    .option('--image <ref>', 'image to boot: name, name:tag or name:digest; an earlier version is the way back')
+    .option('--force', 'also with an image that is not there yet')
     .option('--overlay <mode>', 'persistent or ephemeral')
-    .action(async (name: string, options: { image?: string; overlay?: string }) => {
+    .option('--carry <path...>', 'copy these paths from the overlay of the version that it booted last into that of the next one')
+    .option('--data <size>', 'a data volume, which survives reimage, or a larger one: 8G')
+    .option('--no-data', 'boot without the data volume; what is on it stays')
+    .action(async (name: string, { data, ...options }: ChangeOptions & DataOption) => {
       const context = contextOf();
-      const change = { ...options, ...(options.overlay === undefined ? {} : { overlay: parseOverlayMode(options.overlay) }) };
+      const change = {
+        ...options,
+        ...dataSize(data),
+        ...(options.overlay === undefined ? {} : { overlay: parseOverlayMode(options.overlay) }),
+      };
       const nodes = z.array(NodeView).parse(await withServer(context, (client) => client.call('PATCH', nodePath(name), change)));
       show(context, nodes, () => nodes.map((entry) => `${entry.name}: image ${entry.image}, overlay ${entry.overlay}`).join('\n'));
     });
@@ -135,12 +163,15 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
 
   node
     .command('rm')
-    .description('forget a node, with its overlay, its keys and its history')
+    .description('forget a node, with its overlay, its keys and its history; its data volume stays')
     .argument('<name>', 'a name or a range')
-    .action(async (name: string) => {
+    .option('--with-data', 'with its data volume, also of a node that was removed before')
+    .action(async (name: string, { withData = false }: { withData?: boolean }) => {
       const context = contextOf();
-      const nodes = z.array(NodeView).parse(await withServer(context, (client) => client.call('DELETE', nodePath(name))));
-      show(context, nodes, () => `removed ${nodes.map((entry) => entry.name).join(', ')}`);
+      const nodes = z.array(Removed).parse(await withServer(context, (client) => client.call('DELETE', nodePath(name), { withData })));
+      const kept = nodes.filter((entry) => entry.dataKept).map((entry) => entry.name);
+      const remark = `\nkept the data of ${kept.join(', ')}; --with-data deletes it, a new node of that name finds it`;
+      show(context, nodes, () => `removed ${nodes.map((entry) => entry.name).join(', ')}${kept.length === 0 ? '' : remark}`);
     });
 
   program
@@ -152,6 +183,10 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
       const nodes = z.array(NodeView).parse(await withServer(context, (client) => client.call('POST', `${nodePath(name)}/reimage`)));
       show(context, nodes, () => nodes.map((entry) => `${entry.name} starts afresh at its next boot`).join('\n'));
     });
+}
+
+function dataSize(data: string | boolean | undefined): { dataSize?: string | null } {
+  return typeof data === 'string' ? { dataSize: data } : data === false ? { dataSize: null } : {};
 }
 
 function nodePath(name: string): string {
@@ -200,13 +235,29 @@ function nodeText(node: NodeView): string {
     ['model', node.model ?? '-'],
     ['MAC', node.macs.join(', ') || '-'],
     ['address', node.address ?? '-'],
-    ['image', node.image],
+    ['image', `${node.image}${nextText(node)}`],
     ['overlay', `${node.overlay}, ${bytes(node.overlayUsedBytes ?? 0)} used${node.reimage ? ', fresh at next boot' : ''}`],
+    [
+      'data',
+      node.data
+        ? `${bytes(node.data.usedBytes)} of ${bytes(node.data.virtualBytes)} used`
+        : node.dataBytes
+          ? `${bytes(node.dataBytes)}, made at next boot`
+          : '-',
+    ],
     ['state', node.hold ? `${node.state ?? '-'}, on hold` : (node.state ?? '-')],
     ['host key', node.hostKey ?? '-'],
   ];
   const text = facts.map(([key, value]) => `${key.padEnd(9)} ${value}`).join('\n');
   return node.boot ? `${text}\n\n${timeline(node.boot)}` : text;
+}
+
+/** While nobody knows what kind of machine it is, a name is a version of each architecture. */
+function nextText({ nextImages }: NodeView): string {
+  if (nextImages === undefined) {
+    return '';
+  }
+  return nextImages.length === 0 ? ' (there is none)' : ` (${nextImages.map((digest) => digest.slice(0, 12)).join(' or ')})`;
 }
 
 /** A boot, an event a line, with seconds since the first packet. */

@@ -5,7 +5,9 @@ import { addBenchCommands } from './bench/bench-command.ts';
 import { type Context, requireRoot } from './context.ts';
 import { addDemoCommand } from './demo/demo-command.ts';
 import { addImageCommands } from './image-commands.ts';
+import { addJobCommands } from './job-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
+import { addOverlayCommands } from './overlay-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
 import { addStatusCommand } from './status-command.ts';
@@ -40,6 +42,8 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addStatusCommand(program, contextOf);
   addNodeCommands(program, contextOf);
   addImageCommands(program, contextOf);
+  addJobCommands(program, contextOf);
+  addOverlayCommands(program, contextOf);
   addSimCommand(program, contextOf);
   addBenchCommands(program, contextOf);
   addSetupCommand(program, contextOf);

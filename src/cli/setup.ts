@@ -29,6 +29,11 @@ const serve: Tools = {
   ...extras,
 };
 
+const armhfCompiler: Tools = {
+  'arm-linux-gnueabihf-gcc': 'gcc-arm-linux-gnueabihf',
+  '/usr/arm-linux-gnueabihf/lib/libc.a': 'libc6-dev-armhf-cross',
+};
+
 /** The compiler of each architecture and the static C library that it links. */
 const compilers: Tools =
   process.arch === 'arm64'
@@ -37,12 +42,14 @@ const compilers: Tools =
         '/usr/lib/aarch64-linux-gnu/libc.a': 'libc6-dev',
         'x86_64-linux-gnu-gcc': 'gcc-x86-64-linux-gnu',
         '/usr/x86_64-linux-gnu/lib/libc.a': 'libc6-dev-amd64-cross',
+        ...armhfCompiler,
       }
     : {
         'x86_64-linux-gnu-gcc': 'gcc',
         '/usr/lib/x86_64-linux-gnu/libc.a': 'libc6-dev',
         'aarch64-linux-gnu-gcc': 'gcc-aarch64-linux-gnu',
         '/usr/aarch64-linux-gnu/lib/libc.a': 'libc6-dev-arm64-cross',
+        ...armhfCompiler,
       };
 
 const build: Tools = {
@@ -50,6 +57,7 @@ const build: Tools = {
   'arch-test': 'arch-test',
   // Debian 13 dropped the suffix: there the plain ones are static.
   [process.arch === 'arm64' ? 'qemu-x86_64-static|qemu-x86_64' : 'qemu-aarch64-static|qemu-aarch64']: 'qemu-user-static',
+  'qemu-arm-static|qemu-arm': 'qemu-user-static',
   'update-binfmts': 'binfmt-support',
   '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',
   'mkfs.erofs': 'erofs-utils',
@@ -59,6 +67,24 @@ const build: Tools = {
   zstd: 'zstd',
   depmod: 'kmod',
   setpriv: 'util-linux',
+  getfattr: 'attr',
+  ...compilers,
+};
+
+/** Images out of systems that others made. */
+const importing: Tools = {
+  'mkfs.erofs': 'erofs-utils',
+  mksquashfs: 'squashfs-tools',
+  mmdebstrap: 'mmdebstrap',
+  cpio: 'cpio',
+  xz: 'xz-utils',
+  zstd: 'zstd',
+  bzip2: 'bzip2',
+  depmod: 'kmod',
+  mcopy: 'mtools',
+  setfattr: 'attr',
+  setpriv: 'util-linux',
+  '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',
   ...compilers,
 };
 
@@ -88,6 +114,8 @@ const test: Tools = {
   '/lib/systemd/systemd-networkd': 'systemd',
   atftp: 'atftp',
   busybox: 'busybox',
+  sfdisk: 'fdisk',
+  'mkfs.btrfs': 'btrfs-progs',
 };
 
 /** tftpd-hpa and Kea are fetched by the bench itself: installed, they would start services. */
@@ -97,19 +125,28 @@ const bench: Tools = {
   dnsmasq: 'dnsmasq-base',
 };
 
+/** LTSP, NFS and what else the peers need is installed in trees of their own. */
+const rootbench: Tools = {
+  gcc: 'gcc',
+  '/usr/include/stdio.h': 'libc6-dev',
+  tc: 'iproute2',
+};
+
 const purposes = {
   serve,
   build,
+  import: importing,
   demo: { ...serve, ...build, ...demo },
-  test: { ...serve, ...build, ...demo, ...test, ...bench },
+  test: { ...serve, ...build, ...importing, ...demo, ...test, ...bench },
   bench: { ...serve, ...bench },
+  rootbench: { ...serve, ...build, ...demo, ...rootbench },
 } as const;
 export type Purpose = keyof typeof purposes;
 
-export const purposeNames: readonly Purpose[] = ['serve', 'build', 'demo', 'test', 'bench'];
+export const purposeNames: readonly Purpose[] = ['serve', 'build', 'import', 'demo', 'test', 'bench', 'rootbench'];
 
 /** Those that run programs of both architectures. */
-const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test'];
+const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test', 'rootbench'];
 
 /** Installs what is missing for this purpose. @throws UserError when apt cannot */
 export async function ensureTools(purpose: Purpose, context: Context): Promise<void> {
@@ -181,16 +218,30 @@ async function missingPackages(tools: Tools, env: NodeJS.ProcessEnv): Promise<st
   return [...missing].toSorted();
 }
 
-/** Programs of the other architecture run through qemu-user; minimal systems do not mount binfmt_misc. */
+/** By which interpreter this machine runs programs of Debian's other architectures. */
+const foreignFormats: Readonly<Record<string, string>> =
+  process.arch === 'arm64' ? { amd64: 'qemu-x86_64', armhf: 'qemu-arm' } : { arm64: 'qemu-aarch64', armhf: 'qemu-arm' };
+
+/** Programs of other architectures run through qemu-user; minimal systems do not mount binfmt_misc. */
 async function enableForeignPrograms(context: Context): Promise<void> {
-  const foreign = process.arch === 'arm64' ? 'amd64' : 'arm64';
-  const works = await run('arch-test', [foreign]).then(
-    () => true,
-    () => false,
-  );
-  if (works) {
-    return;
+  for (const [foreign, format] of Object.entries(foreignFormats)) {
+    const works = await run('arch-test', [foreign]).then(
+      () => true,
+      () => false,
+    );
+    if (!works) {
+      await enableFormat(foreign, format, context).catch((error: unknown) => {
+        // Nothing but an image for 32-bit boards needs it, and mmdebstrap then says so.
+        if (foreign !== 'armhf' || !(error instanceof UserError) || error.code === 'cancelled') {
+          throw error;
+        }
+        context.note(`armhf programs do not run on this machine: ${error.message}`);
+      });
+    }
   }
+}
+
+async function enableFormat(foreign: string, format: string, context: Context): Promise<void> {
   requireRoot('Enabling programs of another architecture');
   context.note(`enabling ${foreign} programs through qemu-user-static`);
   const register = '/proc/sys/fs/binfmt_misc/register';
@@ -201,7 +252,6 @@ async function enableForeignPrograms(context: Context): Promise<void> {
   if (!mounted) {
     await run('mount', ['-t', 'binfmt_misc', 'binfmt_misc', '/proc/sys/fs/binfmt_misc']);
   }
-  const format = process.arch === 'arm64' ? 'qemu-x86_64' : 'qemu-aarch64';
   // Debian 13 registers formats through systemd-binfmt's files, Debian 12 through its own.
   await run('update-binfmts', ['--import', format]).catch(() => '');
   await run('update-binfmts', ['--enable', format]).catch(() => '');

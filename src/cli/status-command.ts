@@ -3,10 +3,12 @@ import { z } from 'zod';
 import { adminClient } from './admin-client.ts';
 import type { Context } from './context.ts';
 import { ago, table } from './format.ts';
+import { spaceWarning } from './overlay/overlay-view.ts';
 
 const Status = z.looseObject({
   pid: z.number(),
   state: z.string(),
+  store: z.object({ freeBytes: z.number(), totalBytes: z.number(), level: z.string() }).optional(),
   interfaces: z.array(
     z.looseObject({
       name: z.string(),
@@ -41,6 +43,13 @@ export function statusText(status: z.infer<typeof Status>, now: number): string 
     ),
     ...setAside.map(({ address, why }) => `${name}: ${address} is not given out: ${why}`),
   ]);
+  const warning = spaceWarning(status.store?.level ?? '');
+  const space = warning === '' ? [] : [`store${warning.replace(';', ':')}`];
   const head = `server ${status.pid}, state in ${status.state}`;
-  return [head, served.length === 0 ? 'no interface is served' : table(['INTERFACE', 'MODE', 'ADDRESS'], served), ...remarks].join('\n');
+  return [
+    head,
+    served.length === 0 ? 'no interface is served' : table(['INTERFACE', 'MODE', 'ADDRESS'], served),
+    ...space,
+    ...remarks,
+  ].join('\n');
 }

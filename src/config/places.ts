@@ -8,6 +8,9 @@ export interface Places {
   readonly database: string;
   readonly images: string;
   readonly overlays: string;
+  readonly data: string;
+  /** What is mounted for the operator to look at. */
+  readonly mounts: string;
   readonly keys: string;
   readonly run: string;
   readonly exports: string;
@@ -42,6 +45,8 @@ export function findPlaces(options: { readonly state?: string | undefined; reado
     database: join(state, 'state.db'),
     images: join(state, 'images'),
     overlays: join(state, 'overlays'),
+    data: join(state, 'data'),
+    mounts: join(state, 'mounts'),
     keys: join(state, 'keys'),
     run,
     // Not below run: nodes must find their disks again after the server's machine was rebooted.

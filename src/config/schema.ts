@@ -1,6 +1,6 @@
 /** The settings file, and the flags of `cardless up`, which are the same keys. */
 import { z } from 'zod';
-import { parseImageName } from '../domain/image.ts';
+import { parseImageRef } from '../domain/image-ref.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
 import { parsed } from './parsed.ts';
 
@@ -46,12 +46,29 @@ export const Settings = z.strictObject({
   romSchedule: z
     .strictObject({ full: delays.min(1), proxy: delays.min(1), proxyNudges: delays })
     .default({ full: [0, 600, 1200], proxy: [1200, 2200], proxyNudges: [600] }),
-  defaultImage: parsed(parseImageName).default(parseImageName('debian-13')),
+  defaultImage: parsed(parseImageRef).default(parseImageRef('debian-13')),
   /** Virtual size; what is not written takes no space. */
   overlayBytes: z
     .int()
     .min(64 * 2 ** 20)
     .default(8 * 2 ** 30),
+  /** What all overlays and snapshots of a node may take in blocks; by default four times the size that the node sees. */
+  overlayQuotaBytes: z
+    .int()
+    .min(64 * 2 ** 20)
+    .optional(),
+  /** Of a data volume that an image wants and whose size nobody said. */
+  dataBytes: z
+    .int()
+    .min(64 * 2 ** 20)
+    .default(16 * 2 ** 30),
+  /** Of a node's memory, for what it writes with an ephemeral overlay. */
+  ephemeralPercent: z.int().min(5).max(90).default(50),
+  /** Below this free space nothing new is made; below half of it nodes wait with their writes. */
+  storeReserveBytes: z
+    .int()
+    .min(0)
+    .default(512 * 2 ** 20),
   /** Raspberry Pis fetch one boot.img by TFTP in place of some thirty files. */
   bootRamdisk: z.boolean().default(false),
   /** RSA 2048, PEM: signs boot.img for Pis that boot by HTTP. */

@@ -1,15 +1,19 @@
 /** What the operator's API does: the registry of nodes. */
 import type { Settings } from '../config/schema.ts';
 import { UserError } from '../domain/errors.ts';
-import { parseImageName } from '../domain/image.ts';
+import type { ImageDigest } from '../domain/image.ts';
+import type { ImageRef } from '../domain/image-ref.ts';
 import { broadcastOf, contains, type Ipv4, parseIpv4, type Subnet } from '../domain/ipv4.ts';
 import { parseMac } from '../domain/mac.ts';
 import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
+import { type Carry, parseDiskSize, parseRootPath } from '../domain/overlay.ts';
 import { expandRange } from '../domain/range.ts';
 import { isPiSerial, parseSerial } from '../domain/serial.ts';
+import type { DataVolumes } from '../overlays/data-volumes.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
+import { holdersOf } from '../process/disk-holders.ts';
 import type { AdminOptions, NodeAdd, NodeChange } from '../servers/http/admin-face.ts';
-import type { NodeStore } from '../store/nodes.ts';
+import type { NodeStore, NodeUpdate } from '../store/nodes.ts';
 import type { SessionStore } from '../store/sessions.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import type { Exports } from './exports.ts';
@@ -23,17 +27,22 @@ export interface AdminServiceOptions {
   readonly sessions: BootSessions;
   readonly unclaimed: UnclaimedBoards;
   readonly overlays: OverlayDisks;
+  readonly data: DataVolumes;
   readonly exports: Exports;
   readonly hostKeys: HostKeys;
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** Subnets whose addresses we give out, and our own address in each. */
   readonly served: readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
+  /** What was written as an image. @throws UserError bad-input, not-found */
+  readonly imageRef: (text: string, force: boolean) => Promise<ImageRef>;
+  /** The versions that a node would boot now: more than one while nobody knows what kind of machine it is. */
+  readonly nextImages: (node: Node) => Promise<readonly ImageDigest[]>;
   readonly leaseHolder: (address: Ipv4) => NodeName | undefined;
-  readonly status: () => object;
+  readonly status: () => Promise<object>;
 }
 
-type AdminService = Omit<AdminOptions, 'images' | 'jobs' | 'onFailure'>;
+type AdminService = Omit<AdminOptions, 'images' | 'versions' | 'commits' | 'overlays' | 'jobs' | 'onFailure'>;
 
 export function createAdminService(options: AdminServiceOptions): AdminService {
   const { nodes, sessions, unclaimed } = options;
@@ -48,11 +57,13 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
     const session = sessions.of(node.name);
     const address = options.addressOf(node);
     const hostKey = await options.hostKeys.known(node.name);
+    const volume = await options.data.of(node.name);
     return {
       ...node,
       ...(address === undefined ? {} : { address }),
       state: session ? (session.outcome === 'running' ? session.stage : session.outcome) : 'never booted',
       overlayUsedBytes: await options.overlays.used(node.name),
+      ...(volume ? { data: volume } : {}),
       ...(hostKey ? { hostKey: hostKey.publicKey } : {}),
       ...(session ? { boot: withoutSecrets(session) } : {}),
     };
@@ -61,23 +72,47 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
     status: options.status,
     listNodes: () => Promise.all(nodes.list().map(view)),
     listUnclaimed: () => unclaimed.list(),
-    addNodes: (request) => {
-      const added = nodesToAdd(request, options);
+    addNodes: async (request) => {
+      const wanted = request.image === undefined ? undefined : await options.imageRef(request.image, request.force ?? false);
+      const added = nodesToAdd(request, wanted ?? options.settings.defaultImage, options);
       nodes.add(added);
       for (const mac of added.flatMap((node) => node.macs)) {
         unclaimed.forget(mac);
       }
       return added;
     },
-    showNodes: (names) => Promise.all(findNodes(nodes, names).map(view)),
-    changeNodes: (names, request) => change(names, nodeChange(request)),
+    showNodes: (names) =>
+      Promise.all(findNodes(nodes, names).map(async (node) => ({ ...(await view(node)), nextImages: await options.nextImages(node) }))),
+    changeNodes: async (names, request) => {
+      const image = request.image === undefined ? undefined : await options.imageRef(request.image, request.force ?? false);
+      const changes = await Promise.all(
+        findNodes(nodes, names).map(async (node) => [node.name, await nodeChange(node, request, image, options)] as const),
+      );
+      for (const [name, what] of changes) {
+        nodes.update(name, what);
+      }
+      return changes.map(([name]) => nodes.require(name));
+    },
     reimageNodes: (names) => change(names, { reimage: true }),
-    removeNodes: async (names) => {
-      const found = findNodes(nodes, names);
+    removeNodes: async (names, { withData }) => {
+      const all = expandRange(names).map(parseNodeName);
+      // A node that was removed without its data volume is known by that alone.
+      const left = withData ? await options.data.nodes() : [];
+      const [holder] = await holdersOf(all.filter((name) => left.includes(name)).map((name) => options.data.directoryOf(name)));
+      if (holder) {
+        throw new UserError('in-use', `The data volume ${holder.file} is in use`, {
+          hint: 'Switch its node off first, or leave the data: cardless node rm without --with-data',
+        });
+      }
+      const found = all.filter((name) => nodes.get(name) !== undefined || !left.includes(name)).map((name) => nodes.require(name));
       for (const node of found) {
         await removeNode(node, options);
       }
-      return found;
+      for (const name of all.filter((one) => left.includes(one))) {
+        await options.data.remove(name);
+      }
+      const kept = await options.data.nodes();
+      return all.map((name) => ({ name, ...found.find((node) => node.name === name), dataKept: kept.includes(name) }));
     },
     listBoots: (name) => options.sessionStore.of(nodes.require(parseNodeName(name)).name).map(withoutSecrets),
   };
@@ -87,7 +122,7 @@ function findNodes(nodes: NodeStore, names: string): Node[] {
   return expandRange(names).map((name) => nodes.require(parseNodeName(name)));
 }
 
-function nodesToAdd(request: NodeAdd, options: AdminServiceOptions): Node[] {
+function nodesToAdd(request: NodeAdd, image: ImageRef, options: AdminServiceOptions): Node[] {
   const names = expandRange(request.name).map(parseNodeName);
   const serials = paired(request.serial, names, 'serial numbers')?.map(parseSerial);
   const macs = paired(request.mac, names, 'MAC addresses')?.map(parseMac);
@@ -100,7 +135,6 @@ function nodesToAdd(request: NodeAdd, options: AdminServiceOptions): Node[] {
   for (const address of addresses ?? []) {
     checkAddress(address, options);
   }
-  const image = request.image === undefined ? options.settings.defaultImage : parseImageName(request.image);
   return names.map((name, index) => {
     const [serial, mac, address] = [serials?.[index], macs?.[index], addresses?.[index]];
     return {
@@ -109,6 +143,7 @@ function nodesToAdd(request: NodeAdd, options: AdminServiceOptions): Node[] {
       image,
       overlay: request.overlay ?? 'persistent',
       reimage: false,
+      ...(request.dataSize === undefined ? {} : { dataBytes: request.dataSize === null ? 0 : parseDiskSize(request.dataSize) }),
       ...(serial ? { serial } : {}),
       ...(serial && !isPiSerial(serial) ? { model: 'PC' } : {}),
       ...(address ? { address } : {}),
@@ -149,17 +184,43 @@ function checkAddress(address: Ipv4, { served, leaseHolder }: AdminServiceOption
   }
 }
 
-function nodeChange(request: NodeChange): Partial<Pick<Node, 'image' | 'overlay' | 'hold'>> {
+async function nodeChange(node: Node, request: NodeChange, image: ImageRef | undefined, options: AdminServiceOptions): Promise<NodeUpdate> {
+  const { overlay, hold, dataSize, carry } = request;
   return {
-    ...(request.image === undefined ? {} : { image: parseImageName(request.image) }),
-    ...(request.overlay === undefined ? {} : { overlay: request.overlay }),
-    ...(request.hold === undefined ? {} : { hold: request.hold }),
+    ...(image === undefined ? {} : { image }),
+    ...(overlay === undefined ? {} : { overlay }),
+    ...(hold === undefined ? {} : { hold }),
+    ...(dataSize === undefined ? {} : { dataBytes: await dataBytesFor(node.name, dataSize, options) }),
+    ...(carry === undefined ? {} : { carry: carryFor(node, carry, options) }),
   };
+}
+
+/** Paths come from the version that the node booted last; a node without one has nothing to carry. */
+function carryFor(node: Node, paths: readonly string[], { sessions }: AdminServiceOptions): Carry {
+  const from = sessions.of(node.name)?.digest;
+  if (from === undefined || node.overlay !== 'persistent') {
+    throw new UserError('bad-input', `${node.name} has no overlay to carry anything over from`, {
+      hint: from === undefined ? 'It never booted' : 'Its overlay is ephemeral',
+    });
+  }
+  return { from, paths: paths.map(parseRootPath) };
+}
+
+/** The disk itself is made, or grown, at the next boot. @throws UserError bad-input when it would be smaller than it is */
+async function dataBytesFor(name: NodeName, size: string | null, { data }: AdminServiceOptions): Promise<number> {
+  const bytes = size === null ? 0 : parseDiskSize(size);
+  const now = await data.of(name);
+  if (now && bytes > 0 && bytes < now.virtualBytes) {
+    throw new UserError('bad-input', `The data volume of ${name} has ${now.virtualBytes} bytes, and a disk cannot be made smaller`, {
+      hint: 'Choose a larger size',
+    });
+  }
+  return bytes;
 }
 
 /** First nobody can reach its disk any more, then the registry forgets it, then its files go. */
 async function removeNode(node: Node, options: AdminServiceOptions): Promise<void> {
-  await options.exports.withdraw(options.overlays.directoryOf(node.name));
+  await options.exports.withdraw([options.overlays.directoryOf(node.name), options.data.directoryOf(node.name)]);
   options.nodes.remove(node.name);
   options.sessions.forget(node.name);
   await options.overlays.remove(node.name);

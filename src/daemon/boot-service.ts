@@ -11,7 +11,7 @@ import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { whyNotServed } from '../policy/boot-information.ts';
 import { isUnderWay, opensSession, stageOfFile } from '../policy/boot-progress.ts';
-import { architectureOf, type Client } from '../policy/classify-client.ts';
+import { architecturesOf, type Client } from '../policy/classify-client.ts';
 import { RateLimit } from '../policy/rate-limit.ts';
 import {
   type BootFacts,
@@ -147,13 +147,17 @@ export class BootService {
   }
 
   async #openNow(node: Node, client: SessionClient): Promise<BootSession | undefined> {
-    const arch = architectureOf(client, node.serial);
-    const image = await this.#options.images.newest(node.image, arch);
-    if (!image) {
-      this.#options.log.warn({ node: node.name, image: node.image, arch }, 'no such image; cardless image build makes one');
-      return undefined;
+    const reasons: string[] = [];
+    for (const arch of architecturesOf(client, node.serial)) {
+      // From here on the boot has its version: a tag that moves, or a newer build, is for the next one.
+      const found = await this.#options.images.resolve(node.image, arch);
+      if (found.kind === 'found') {
+        return this.#options.sessions.open({ node: node.name, arch, client: client.class, digest: found.image.digest, mac: client.mac });
+      }
+      reasons.push(`${arch}: ${found.reason}`);
     }
-    return this.#options.sessions.open({ node: node.name, arch, client: client.class, digest: image.digest, mac: client.mac });
+    this.#options.log.warn({ node: node.name, image: node.image, reasons }, 'no such image; cardless image build makes one');
+    return undefined;
   }
 
   async #session(node: NodeName): Promise<BootSession | undefined> {

@@ -9,8 +9,13 @@ import { bootProgramPlaces } from '../images/boot-programs.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { findInterface, type InterfaceFacts, listInterfaces, readNeighbours } from '../net/interfaces.ts';
+import { DataVolumes } from '../overlays/data-volumes.ts';
+import { MergedViews } from '../overlays/merged-view.ts';
 import { OverlayDisks } from '../overlays/overlay-disks.ts';
-import { kernelFiles, plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
+import { StoreSpace } from '../overlays/store-space.ts';
+import { Turns } from '../overlays/turns.ts';
+import { kernelFiles } from '../policy/pi-kernels.ts';
+import { plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
 import { createNodeFace } from '../servers/http/node-face.ts';
@@ -18,28 +23,38 @@ import { fenceDisks } from '../servers/nbd/fence.ts';
 import { NbdServer } from '../servers/nbd/nbd-server.ts';
 import { DataThreads } from '../servers/tftp/data-threads.ts';
 import { openDatabase } from '../store/database.ts';
+import { ImageTagStore } from '../store/image-tags.ts';
+import { JobStore } from '../store/jobs.ts';
 import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
 import { SessionStore } from '../store/sessions.ts';
 import { createAdminService } from './admin-service.ts';
+import { AgentOrders } from './agent-orders.ts';
 import { loadBootKey } from './boot-key.ts';
 import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
+import { createCommitService } from './commit-service.ts';
 import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
+import { createVersionService, ImageInspection } from './image-inspection.ts';
 import { createImageService } from './image-service.ts';
+import { ImageVersions } from './image-versions.ts';
 import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
 import { startNetconsole } from './netconsole-service.ts';
+import { NodeDisksMaker } from './node-disks.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
 import { assertPortFree, orNamePortOwner } from './open-port.ts';
+import { listOverlayDigests } from './overlay-digests.ts';
+import { createOverlayService } from './overlay-service.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
 import { lockState } from './state-lock.ts';
+import { StoreWatch } from './store-watch.ts';
 import { systemClock } from './system-clock.ts';
 import { startTftp } from './tftp-service.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
@@ -74,9 +89,28 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const sessionStore = new SessionStore(database);
   const sessions = new BootSessions(sessionStore, clock, log);
   stack.defer(() => sessions.close());
-  const images = new ImageCatalog(places.images);
+  const tags = new ImageTagStore(database);
+  const images = new ImageCatalog(places.images, tags);
   const overlays = new OverlayDisks({ directory: places.overlays, bytes: settings.overlayBytes });
   const exports = new Exports(places.exports);
+  const data = new DataVolumes(places.data);
+  const views = new MergedViews(places.mounts);
+  await Promise.all([overlays.start(), data.start(), views.start()]);
+  const space = new StoreSpace([places.overlays, places.data], settings.storeReserveBytes);
+  const turns = new Turns();
+  const disks = new NodeDisksMaker({
+    nodes,
+    images,
+    overlays,
+    data,
+    space,
+    exports,
+    turns,
+    overlayBytes: settings.overlayBytes,
+    dataBytes: settings.dataBytes,
+    work: places.work,
+    fence: (directories) => Promise.all(directories.map((directory) => fenceDisks({ records: places.fences }, directory))),
+  });
   const hostKeys = new HostKeys(places.keys);
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
@@ -113,17 +147,18 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     leases,
     sessions,
     images,
-    overlays,
+    disks,
     exports,
-    fenceDisks: (directory) => fenceDisks({ records: places.fences }, directory),
     hostKeys,
     authorizedKeys: settings.authorizedKeys,
     httpPort: settings.httpPort,
     nbdPort: settings.nbdPort,
+    ephemeralPercent: settings.ephemeralPercent,
     clock,
     log,
   });
-  const jobs = stack.use(new Jobs(clock, log));
+  const agents = new AgentOrders(sessions, clock);
+  const jobs = stack.use(new Jobs(clock, log, new JobStore(database)));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
@@ -131,17 +166,23 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     counters.badTftp += 1;
   };
 
+  const storeWatch = stack.use(new StoreWatch({ space, directories: [overlays.directory, data.directory], clock, log }));
+  await storeWatch.start();
   await refuseAfterCrash({ exports, nodes, sessions, log });
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();
 
+  const versions = new ImageVersions({ places, images, tags, jobs, nodes, sessions, overlays: () => listOverlayDigests(places.overlays) });
   const admin = createAdminService({
     settings,
+    imageRef: (text, force) => versions.assignable(text, force),
+    nextImages: (node) => versions.nextOf(node),
     nodes,
     sessionStore,
     sessions,
     unclaimed,
     overlays,
+    data,
     exports,
     hostKeys,
     addressOf: (node) => handover.addressOf(node),
@@ -153,8 +194,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         );
     },
     leaseHolder: (address) => leases.nodeOf(address),
-    status: () => ({
+    status: async () => ({
       pid: process.pid,
+      store: await space.now(),
       state: places.state,
       interfaces: interfaces.map(({ settings: { name, mode }, facts }) => ({
         name,
@@ -166,8 +208,35 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     }),
   });
   const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
-  const imageAdmin = createImageService({ places, images, jobs });
-  stack.use(await listenUnix(createAdminFace({ ...admin, images: imageAdmin, jobs, onFailure }), places.adminSocket));
+  const imageAdmin = createImageService({ places, versions, jobs });
+  const versionAdmin = createVersionService(versions, new ImageInspection({ places, settings, images, versions, jobs }));
+  const commits = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, clock });
+  const overlayAdmin = createOverlayService({
+    nodes,
+    sessions,
+    images,
+    overlays,
+    data,
+    views,
+    disks,
+    exports,
+    space,
+    turns,
+    jobs,
+    viewsDirectory: join(places.state, 'views'),
+    quotaBytes: settings.overlayQuotaBytes,
+    clock,
+  });
+  const face = createAdminFace({
+    ...admin,
+    images: imageAdmin,
+    versions: versionAdmin,
+    commits,
+    overlays: overlayAdmin,
+    jobs,
+    onFailure,
+  });
+  stack.use(await listenUnix(face, places.adminSocket));
   log.info(
     { state: places.state, interfaces: interfaces.map((entry) => `${entry.facts.name} ${entry.settings.mode} ${entry.facts.address}`) },
     'ready',
@@ -247,6 +316,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer) => handover.ready(key, peer),
+      agent: agents,
+      space: (key, peer, what, percent) => handover.space(key, peer, what, percent),
       piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });

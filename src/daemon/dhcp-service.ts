@@ -19,8 +19,8 @@ import type { NodeFinder } from './node-finder.ts';
 import { orNamePortOwner } from './open-port.ts';
 import { Rivals } from './rivals.ts';
 
-/** A thousand requests: a rack that is switched on, while a commit keeps us from reading. */
-const receiveBufferBytes = 2 ** 20;
+/** Eight thousand requests: a campus that is switched on, while a commit or other work of the machine keeps us from reading. */
+const receiveBufferBytes = 8 * 2 ** 20;
 
 export interface DhcpServiceOptions {
   readonly wanted: InterfaceSettings;

@@ -4,15 +4,16 @@ import { dirname, join } from 'node:path';
 import { type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
 
 export interface NodeDisks {
-  /** Where all overlays of the node are, of every image version. */
-  readonly overlayDirectory: string;
   readonly root: string;
   /** Absent in ephemeral mode. */
   readonly overlay?: string;
+  readonly data?: string;
+  /** Where all writable disks of the node are, of every image version. */
+  readonly directories: readonly string[];
 }
 
-/** What nodes write to. */
-const writableExports = ['overlay', 'data'] as const;
+/** What only one node may write to. */
+const writable = ['overlay', 'data'] as const;
 
 /** The beginning of a disk by which the attacher knows that its node must restart (rootfs/nbd-attach/nbd-attach.c). */
 const rebootMark = 'CARDLESS REBOOT\n';
@@ -25,14 +26,17 @@ export class Exports {
     this.#directory = directory;
   }
 
-  /** From now on this address gets these disks, and no other address gets a disk of this node. */
+  /** From now on this address gets these disks and nothing else, and no other address gets a disk of this node. */
   async place(address: Ipv4, disks: NodeDisks): Promise<void> {
+    await this.withdraw(disks.directories);
+    // First goes what another node had at this address.
+    await Promise.all(writable.map((name) => rm(join(this.#directory, name, address), { force: true })));
     await this.#link('root', address, disks.root);
-    await this.#unlink('overlay', (target, other) => other !== address && target.startsWith(`${disks.overlayDirectory}/`));
-    if (disks.overlay === undefined) {
-      await rm(join(this.#directory, 'overlay', address), { force: true });
-    } else {
-      await this.#link('overlay', address, disks.overlay);
+    for (const name of writable) {
+      const target = disks[name];
+      if (target !== undefined) {
+        await this.#link(name, address, target);
+      }
     }
   }
 
@@ -51,7 +55,7 @@ export class Exports {
       return [];
     }
     const refused = new Set<Ipv4>();
-    for (const name of before === undefined ? [] : writableExports) {
+    for (const name of before === undefined ? [] : writable) {
       const linked = await readdir(join(this.#directory, name)).catch((): string[] => []);
       for (const address of new Set([...linked.map(parseIpv4), ...bound])) {
         await this.#link(name, address, await this.#rebootDisk());
@@ -73,15 +77,17 @@ export class Exports {
   }
 
   /** Nobody gets a disk of this node any more. */
-  async withdraw(overlayDirectory: string): Promise<void> {
-    await this.#unlink('overlay', (target) => target.startsWith(`${overlayDirectory}/`));
+  async withdraw(directories: readonly string[]): Promise<void> {
+    for (const name of writable) {
+      await this.#unlink(name, (target) => directories.some((directory) => target.startsWith(`${directory}/`)));
+    }
   }
 
-  async #unlink(name: string, matches: (target: string, address: string) => boolean): Promise<void> {
+  async #unlink(name: string, matches: (target: string) => boolean): Promise<void> {
     const directory = join(this.#directory, name);
     await mkdir(directory, { recursive: true });
     for (const address of await readdir(directory)) {
-      if (matches(await readlink(join(directory, address)), address)) {
+      if (matches(await readlink(join(directory, address)))) {
         await rm(join(directory, address), { force: true });
       }
     }

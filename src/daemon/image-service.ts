@@ -2,24 +2,28 @@
 import { join } from 'node:path';
 import type { Places } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
-import type { Image } from '../domain/image.ts';
+import { parseImageName } from '../domain/image.ts';
 import { buildImage } from '../images/build.ts';
-import type { ImageCatalog } from '../images/catalog.ts';
+import { importImage } from '../images/import/import-image.ts';
+import { checkRequest } from '../images/import/obtain.ts';
+import { sourceName } from '../images/import/unpack-source.ts';
 import { section } from '../images/progress.ts';
-import { loadRecipe } from '../images/recipe.ts';
-import type { ImageAdmin, ImageBuild } from '../servers/http/admin/image-routes.ts';
+import { loadRecipe } from '../images/recipe/load-recipe.ts';
+import type { ImageAdmin, ImageBuild, ImageImport } from '../servers/http/admin/image-routes.ts';
+import { type ImageVersions, imageView, lockOf } from './image-versions.ts';
 import type { Job, Jobs } from './jobs.ts';
 
 export interface ImageServiceOptions {
   readonly places: Places;
-  readonly images: ImageCatalog;
+  readonly versions: ImageVersions;
   readonly jobs: Jobs;
 }
 
 export function createImageService(options: ImageServiceOptions): ImageAdmin {
   return {
-    list: async () => (await options.images.list()).map(imageView),
+    list: () => options.versions.list(),
     build: (request) => startBuild(request, options),
+    import: (request) => startImport(request, options),
   };
 }
 
@@ -33,13 +37,7 @@ async function startBuild(request: ImageBuild, options: ImageServiceOptions): Pr
       hint: `It is for: ${recipe.architectures.join(', ')}`,
     });
   }
-  const [busy] = jobs.running();
-  if (busy) {
-    throw new UserError('in-use', `Job ${busy.id} (${busy.title}) is still running`, {
-      hint: 'Wait for it, or end it with Ctrl-C where it was started',
-    });
-  }
-  return jobs.start(`build ${recipe.name} for ${wanted.join(' and ')}`, async (signal, onProgress) => {
+  const build = async (signal: AbortSignal, onProgress: Parameters<typeof section>[0]): Promise<object> => {
     const built: object[] = [];
     for (const [index, arch] of wanted.entries()) {
       const work = join(places.work, `build-${recipe.name}-${arch}`);
@@ -48,12 +46,26 @@ async function startBuild(request: ImageBuild, options: ImageServiceOptions): Pr
       built.push(imageView(await buildImage(recipe, arch, { ...common, signal, onProgress: part })));
     }
     return { images: built };
-  });
+  };
+  return jobs.start(`build ${recipe.name} for ${wanted.join(' and ')}`, build, { touches: [lockOf(recipe.name)] });
 }
 
-/** For listings: totals in place of the list of files. */
-function imageView({ files, ...image }: Image): object {
-  const sizeOf = (matches: (path: string) => boolean): number =>
-    files.filter((file) => matches(file.path)).reduce((sum, file) => sum + file.bytes, 0);
-  return { ...image, rootBytes: sizeOf((path) => path === 'root.img'), bootBytes: sizeOf((path) => path.startsWith('boot/')) };
+/** Refuses at once what cannot be; the rest is the job's. */
+function startImport(request: ImageImport, { jobs, places }: ImageServiceOptions): Job {
+  const name = parseImageName(request.name);
+  checkRequest(request.source, request.sha256);
+  const { source, sha256, reportOnly } = request;
+  const work = async (signal: AbortSignal, onProgress: Parameters<typeof section>[0]): Promise<object> => {
+    const common = {
+      images: places.images,
+      cache: places.cache,
+      work: join(places.work, `import-${name}`),
+      now: new Date(),
+      signal,
+      onProgress,
+    };
+    const { report, image } = await importImage({ source, name, arch: request.architecture, sha256, reportOnly }, common);
+    return { report, ...(image ? { image: imageView(image) } : {}) };
+  };
+  return jobs.start(`import ${sourceName(source)} as ${name}`, work, { touches: [lockOf(name)] });
 }

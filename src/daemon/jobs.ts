@@ -1,80 +1,124 @@
 /** Long work that outlives the client that asked for it. */
 import type { Clock } from '../domain/clock.ts';
 import { messageOf, systemCode, UserError } from '../domain/errors.ts';
+import { type Job, secondsLeft } from '../domain/job.ts';
 import type { OnProgress } from '../images/progress.ts';
 import type { Logger } from '../log/logger.ts';
 
-const keptJobs = 100;
+export type { Job } from '../domain/job.ts';
 
-export interface Job {
-  readonly id: string;
-  readonly title: string;
-  readonly state: 'running' | 'done' | 'failed' | 'cancelled';
-  readonly phase: string;
-  /** 0 to 1. */
-  readonly fraction: number;
-  readonly startedAt: number;
-  readonly endedAt?: number;
-  readonly error?: { readonly code: string; readonly message: string; readonly hint?: string };
-  readonly result?: object;
-}
+const keptJobs = 100;
+const maxListeners = 64;
 
 export type JobWork = (signal: AbortSignal, onProgress: OnProgress) => Promise<object>;
+
+/** Where jobs are remembered over a restart of the server. */
+export interface JobRecords {
+  /** Oldest first. */
+  readonly list: () => readonly Job[];
+  readonly save: (job: Job) => void;
+  readonly remove: (id: string) => void;
+}
+
+export interface JobOptions {
+  /** What it must have for itself, for example `image debian-13`: a job that touches the same is refused meanwhile. */
+  readonly touches?: readonly string[];
+}
+
+export type JobView = Job & { readonly secondsLeft?: number };
+
+const noRecords: JobRecords = { list: () => [], save: () => {}, remove: () => {} };
+const serverStopped = { code: 'unavailable', message: 'The server was stopped', hint: 'Start the job again; nothing half-made was kept' };
+
+interface Running {
+  readonly abort: AbortController;
+  readonly ended: Promise<void>;
+  readonly touches: readonly string[];
+}
 
 export class Jobs implements AsyncDisposable {
   // BOUNDED: at most keptJobs; the oldest that has ended is dropped.
   readonly #jobs = new Map<string, Job>();
-  readonly #running = new Map<string, { readonly abort: AbortController; readonly ended: Promise<void> }>();
+  readonly #running = new Map<string, Running>();
+  // BOUNDED: at most maxListeners.
+  readonly #listeners = new Set<(job: JobView) => void>();
   readonly #clock: Clock;
   readonly #log: Logger;
+  readonly #records: JobRecords;
   #next = 1;
+  #isStopping = false;
 
-  constructor(clock: Clock, log: Logger) {
+  constructor(clock: Clock, log: Logger, records: JobRecords = noRecords) {
     this.#clock = clock;
     this.#log = log;
+    this.#records = records;
+    for (const job of records.list()) {
+      this.#next = Math.max(this.#next, Number(job.id) + 1);
+      this.#jobs.set(job.id, job);
+      if (job.state === 'running') {
+        this.#save({ ...job, state: 'failed', endedAt: clock.now(), error: serverStopped });
+      }
+    }
+    this.#dropOld();
   }
 
-  start(title: string, work: JobWork): Job {
+  /** @throws UserError in-use when a job is running that touches the same */
+  start(title: string, work: JobWork, { touches = [] }: JobOptions = {}): Job {
+    const busy = this.touching(touches);
+    if (busy) {
+      throw new UserError('in-use', `Job ${busy.id} (${busy.title}) is still running`, {
+        hint: `Wait for it (cardless job watch ${busy.id}), or end it: cardless job cancel ${busy.id}`,
+      });
+    }
     const id = String(this.#next);
     this.#next += 1;
     const job: Job = { id, title, state: 'running', phase: 'starting', fraction: 0, startedAt: this.#clock.now() };
     const abort = new AbortController();
-    this.#jobs.set(id, job);
-    this.#running.set(id, { abort, ended: this.#run(job, work, abort.signal) });
+    this.#save(job);
+    this.#running.set(id, { abort, touches, ended: this.#run(job, work, abort.signal) });
     this.#dropOld();
     return job;
+  }
+
+  /** A running job that needs one of these for itself. */
+  touching(things: readonly string[]): Job | undefined {
+    const [id] = [...this.#running].find(([, { touches }]) => touches.some((thing) => things.includes(thing))) ?? [];
+    return id === undefined ? undefined : this.#jobs.get(id);
   }
 
   async #run(job: Job, work: JobWork, signal: AbortSignal): Promise<void> {
     this.#log.info({ job: job.id, title: job.title }, 'job started');
     try {
-      const result = await work(signal, ({ phase, fraction }) => this.#change(job.id, { phase, fraction }));
-      this.#change(job.id, { state: 'done', fraction: 1, result });
+      const result = await work(signal, ({ phase, fraction }) => this.#progress(job.id, phase, fraction));
+      this.#end(job.id, { state: 'done', fraction: 1, result });
       this.#log.info({ job: job.id, title: job.title }, 'job done');
     } catch (error) {
-      const known = asUserError(error);
-      const { code, message, hint } = known;
-      this.#change(job.id, {
-        state: signal.aborted ? 'cancelled' : 'failed',
-        error: { code, message, ...(hint === undefined ? {} : { hint }) },
-      });
-      this.#log.warn({ job: job.id, title: job.title, reason: message }, signal.aborted ? 'job cancelled' : 'job failed');
+      const { code, message, hint } = asUserError(error);
+      const wasCancelled = signal.aborted && !this.#isStopping;
+      const why = { code, message, ...(hint === undefined ? {} : { hint }) };
+      this.#end(job.id, { state: wasCancelled ? 'cancelled' : 'failed', error: this.#isStopping ? serverStopped : why });
+      this.#log.warn({ job: job.id, title: job.title, reason: message }, wasCancelled ? 'job cancelled' : 'job failed');
     } finally {
-      this.#change(job.id, { endedAt: this.#clock.now() });
       this.#running.delete(job.id);
     }
   }
 
   /** @throws UserError not-found */
-  get(id: string): Job {
+  get(id: string): JobView {
     const job = this.#jobs.get(id);
     if (!job) {
-      throw new UserError('not-found', `There is no job "${id}"`);
+      throw new UserError('not-found', `There is no job "${id}"`, { hint: 'cardless job list shows those of late' });
     }
-    return job;
+    return this.#view(job);
   }
 
-  cancel(id: string): Job {
+  /** Newest first. */
+  list(): JobView[] {
+    return [...this.#jobs.values()].map((job) => this.#view(job)).toReversed();
+  }
+
+  /** Its work ends in a moment; what it has half-made goes. One that has ended stays as it is. */
+  cancel(id: string): JobView {
     const job = this.get(id);
     this.#running.get(id)?.abort.abort();
     return job;
@@ -84,7 +128,20 @@ export class Jobs implements AsyncDisposable {
     return [...this.#jobs.values()].filter((job) => job.state === 'running');
   }
 
+  /**
+   * Calls `listener` at every change of any job, until the result is called.
+   * @throws UserError unavailable
+   */
+  subscribe(listener: (job: JobView) => void): () => void {
+    if (this.#listeners.size >= maxListeners) {
+      throw new UserError('unavailable', `${maxListeners} clients are watching already`, { hint: 'cardless job show asks once' });
+    }
+    this.#listeners.add(listener);
+    return () => void this.#listeners.delete(listener);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
+    this.#isStopping = true;
     const running = [...this.#running.values()];
     for (const { abort } of running) {
       abort.abort();
@@ -92,10 +149,40 @@ export class Jobs implements AsyncDisposable {
     await Promise.all(running.map(({ ended }) => ended));
   }
 
-  #change(id: string, change: Partial<Job>): void {
+  #view(job: Job): JobView {
+    const left = secondsLeft(job, this.#clock.now());
+    return left === undefined ? job : { ...job, secondsLeft: left };
+  }
+
+  #progress(id: string, phase: string, fraction: number): void {
+    const job = this.#jobs.get(id);
+    if (job?.state === 'running' && (job.phase !== phase || job.fraction !== fraction)) {
+      this.#put({ ...job, phase, fraction });
+    }
+  }
+
+  #end(id: string, change: Partial<Job>): void {
     const job = this.#jobs.get(id);
     if (job) {
-      this.#jobs.set(id, { ...job, ...change });
+      this.#save({ ...job, ...change, endedAt: this.#clock.now() });
+    }
+  }
+
+  /** On disk before anybody is told. */
+  #save(job: Job): void {
+    try {
+      this.#records.save(job);
+    } catch (error) {
+      // A full disk must not keep a job from ending, nor the server from saying so.
+      this.#log.error({ job: job.id, reason: messageOf(error) }, 'job could not be recorded');
+    }
+    this.#put(job);
+  }
+
+  #put(job: Job): void {
+    this.#jobs.set(job.id, job);
+    for (const listener of this.#listeners) {
+      listener(this.#view(job));
     }
   }
 
@@ -106,6 +193,7 @@ export class Jobs implements AsyncDisposable {
       }
       if (job.state !== 'running') {
         this.#jobs.delete(job.id);
+        this.#records.remove(job.id);
       }
     }
   }

@@ -8,90 +8,94 @@ import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Node, NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
-import type { OverlayDisks } from '../overlays/overlay-disks.ts';
-import { renderPlan } from '../policy/boot-plan.ts';
+import { renderPlan, renderRefusal } from '../policy/boot-plan.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import { type BootSessions, handoverEvent } from './boot-sessions.ts';
-import type { Exports } from './exports.ts';
+import type { Exports, NodeDisks } from './exports.ts';
 import type { HostKeys } from './identity.ts';
+import type { NodeDisksMaker, OnDiskNews } from './node-disks.ts';
 import { renderSeed } from './seed.ts';
+
+/** As in the agent. */
+const nearlyFullPercent = 90;
 
 export interface NodeHandoverOptions {
   readonly nodes: NodeStore;
   readonly leases: LeaseStore;
   readonly sessions: BootSessions;
   readonly images: ImageCatalog;
-  readonly overlays: OverlayDisks;
+  readonly disks: NodeDisksMaker;
   readonly exports: Exports;
-  /** Ends all connections to the disks in a directory. */
-  readonly fenceDisks: (directory: string) => Promise<void>;
   readonly hostKeys: HostKeys;
   readonly authorizedKeys: readonly string[];
   readonly httpPort: number;
   readonly nbdPort: number;
+  readonly ephemeralPercent: number;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 export class NodeHandover {
   readonly #options: NodeHandoverOptions;
-  /** A node that asks again while its disk is being made gets that disk: made twice, what it wrote first would be lost. */
-  readonly #turns = new Map<NodeName, Promise<unknown>>();
+
+  // BOUNDED: one per registered node.
+  readonly #prepared = new Map<NodeName, { readonly session: string; readonly disks: Promise<NodeDisks> }>();
 
   constructor(options: NodeHandoverOptions) {
     this.#options = options;
   }
 
-  /** Binds the session to the address that asks, and gives that address its disks. */
+  /**
+   * Binds the session to the address that asks, and gives that address its disks. A node that asks again while they are
+   * being made waits for them: made twice, what it wrote first would be lost.
+   */
   async plan(token: string, peer: Ipv4): Promise<string> {
-    const name = this.#options.sessions.underWay(token, peer).node;
-    const turn = (this.#turns.get(name) ?? Promise.resolve()).catch(() => {}).then(() => this.#planNow(token, peer));
-    this.#turns.set(name, turn);
-    try {
-      return await turn;
-    } finally {
-      if (this.#turns.get(name) === turn) {
-        this.#turns.delete(name);
-      }
-    }
-  }
-
-  async #planNow(token: string, peer: Ipv4): Promise<string> {
-    const { sessions, images, nodes, exports, overlays, clock, nbdPort } = this.#options;
-    const session = sessions.underWay(token, peer);
-    const image = await images.require(session.digest);
-    const node = nodes.require(session.node);
-    // Connections of its last boot, which nbd-server would keep until TCP gives up on them.
-    await this.#options.fenceDisks(overlays.directoryOf(node.name));
-    const persistent = node.overlay === 'persistent';
-    if (persistent) {
-      await this.#prepareOverlay(node.name, image);
-    } else if (node.reimage) {
-      nodes.update(node.name, { reimage: false });
-    }
-    await exports.place(peer, {
-      overlayDirectory: overlays.directoryOf(node.name),
-      root: images.pathOf(image.digest, 'root.img'),
-      ...(persistent ? { overlay: overlays.pathOf(node.name, image.digest) } : {}),
-    });
-    sessions.change(node.name, { address: peer });
-    sessions.record(node.name, 'initramfs', 'plan', `${peer}, ${node.overlay} overlay`);
+    const { sessions, images, exports, disks, clock, nbdPort, ephemeralPercent } = this.#options;
+    const { node: name, digest, id } = sessions.underWay(token, peer);
+    const image = await images.require(digest);
     const time = clock.now() / 1000;
-    return renderPlan({ node: node.name, time, nbdPort, digest: image.digest, rootFormat: image.rootFormat, overlay: node.overlay });
+    let prepared: NodeDisks;
+    try {
+      prepared = await this.#disksOf(name, id, image);
+    } catch (error) {
+      if (!(error instanceof UserError)) {
+        throw error;
+      }
+      // The node says it on its console and reports it back, which ends this boot.
+      const reason = error.hint === undefined ? error.message : `${error.message}. ${error.hint}`;
+      return renderRefusal({ node: name, time, reason: reason.replaceAll('\n', ' ').slice(0, 400) });
+    }
+    // The node may have started over meanwhile, or been removed.
+    sessions.underWay(token, peer);
+    await disks.inTurn(name, () => exports.place(peer, prepared));
+    sessions.change(name, { address: peer });
+    const dataVolume = prepared.data !== undefined;
+    const overlay = prepared.overlay === undefined ? 'ephemeral' : 'persistent';
+    sessions.record(name, 'initramfs', 'plan', `${peer}, ${overlay} overlay${dataVolume ? ', data volume' : ''}`);
+    const { rootFormat } = image;
+    return renderPlan({ node: name, time, nbdPort, digest, rootFormat, overlay, ephemeralPercent, dataVolume });
   }
 
-  /** The wish to reimage ends when the new disk is in its place; a crash in between makes it once more. */
-  async #prepareOverlay(name: NodeName, image: Image): Promise<void> {
-    const { overlays, nodes, sessions } = this.#options;
-    const { reimage } = nodes.require(name);
-    if (reimage || !(await overlays.exists(name, image.digest))) {
-      await overlays.reset(name, image.digest);
-      sessions.record(name, 'initramfs', 'overlay made', image.digest.slice(0, 12));
+  /**
+   * Once for each boot. A request that is repeated may be answered after the node has its plan from another one, and then a
+   * disk that it has mounted already would be cut off and checked.
+   */
+  async #disksOf(node: NodeName, session: string, image: Image): Promise<NodeDisks> {
+    const { disks, nodes, sessions } = this.#options;
+    const known = this.#prepared.get(node);
+    if (known?.session === session) {
+      return await known.disks;
     }
-    if (reimage) {
-      nodes.update(name, { reimage: false });
-    }
+    const news: OnDiskNews = (what, detail) => sessions.record(node, 'initramfs', what, detail);
+    const making = disks.inTurn(node, () => disks.prepare(nodes.require(node), image, news));
+    this.#prepared.set(node, { session, disks: making });
+    making.catch((error: unknown) => {
+      if (!(error instanceof UserError)) {
+        this.#prepared.delete(node);
+      }
+    });
+    return await making;
   }
 
   async seed(token: string, peer: Ipv4, server: Ipv4): Promise<Buffer> {
@@ -129,6 +133,9 @@ export class NodeHandover {
       case 'root':
         sessions.record(session.node, 'root', 'root mounted', printable);
         return;
+      case 'data':
+        sessions.record(session.node, 'root', 'data volume mounted', printable);
+        return;
       case handoverEvent:
         sessions.record(session.node, 'root', handoverEvent, printable);
         return;
@@ -147,12 +154,33 @@ export class NodeHandover {
     log.warn({ node: session.node, reason }, 'boot failed');
   }
 
-  ready(key: string, peer: Ipv4): void {
-    const { sessions, clock, log } = this.#options;
-    const session = sessions.byAgentKey(key);
+  #sessionOf(key: string, peer: Ipv4): BootSession {
+    const session = this.#options.sessions.byAgentKey(key);
     if (!session || session.address !== peer) {
       throw new UserError('not-permitted', 'This key is not of a boot of yours');
     }
+    return session;
+  }
+
+  /** The agent says so when a disk of a node that runs is nearly full, and when it no longer is. */
+  space(key: string, peer: Ipv4, what: string, percent: number): void {
+    const { sessions, log } = this.#options;
+    const { node } = this.#sessionOf(key, peer);
+    if (what !== 'overlay' && what !== 'data') {
+      throw new UserError('not-found', `There is no disk "${what.slice(0, 40)}"`);
+    }
+    const isFull = percent >= nearlyFullPercent;
+    const name = what === 'overlay' ? 'overlay' : 'data volume';
+    sessions.record(node, 'ready', isFull ? `${name} nearly full` : `${name} has space again`, `${percent} %`);
+    log[isFull ? 'warn' : 'info'](
+      { node, disk: what, percent },
+      isFull ? 'a disk of a node is nearly full' : 'a disk of a node has space again',
+    );
+  }
+
+  ready(key: string, peer: Ipv4): void {
+    const { sessions, clock, log } = this.#options;
+    const session = this.#sessionOf(key, peer);
     if (session.outcome === 'ready') {
       return;
     }

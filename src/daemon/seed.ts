@@ -30,9 +30,10 @@ interface SeedEntry {
 
 export async function renderSeed(facts: SeedFacts): Promise<Buffer> {
   const agentDirectory = join(projectRoot, 'rootfs/agent');
-  const [agent, unit] = await Promise.all(['agent', 'cardless-agent.service'].map((name) => readFile(join(agentDirectory, name), 'utf8')));
+  const names = ['agent', 'cardless-agent.service', 'freezer'];
+  const [agent = '', unit = '', freezer = ''] = await Promise.all(names.map((name) => readFile(join(agentDirectory, name), 'utf8')));
   const archive = pack();
-  for (const entry of [...seedEntries(facts), ...agentEntries(facts, agent ?? '', unit ?? '')]) {
+  for (const entry of [...seedEntries(facts), ...agentEntries(facts, { agent, unit, freezer })]) {
     const header = { name: entry.name, mode: entry.mode, uid: 0, gid: 0, mtime: new Date(0) };
     if (entry.link === undefined) {
       archive.entry({ ...header, type: 'file' }, entry.text ?? '');
@@ -87,10 +88,11 @@ function outageEntries(): SeedEntry[] {
   ];
 }
 
-function agentEntries(facts: SeedFacts, agent: string, unit: string): SeedEntry[] {
+function agentEntries(facts: SeedFacts, { agent, unit, freezer }: Readonly<Record<'agent' | 'unit' | 'freezer', string>>): SeedEntry[] {
   const unitFile = 'cardless-agent.service';
   return [
     { name: 'usr/lib/cardless/agent', mode: 0o755, text: agent },
+    { name: 'usr/lib/cardless/freezer', mode: 0o644, text: freezer },
     {
       name: 'etc/cardless/agent.conf',
       mode: 0o600,

@@ -5,7 +5,7 @@ export type ImageName = string & { readonly [brand]: 'ImageName' };
 /** SHA-256 of an image's content, 64 hex digits: the version of the image, which never changes. */
 export type ImageDigest = string & { readonly [brand]: 'ImageDigest' };
 
-export const architectures = ['arm64', 'amd64'] as const;
+export const architectures = ['arm64', 'armhf', 'amd64'] as const;
 /** Debian's names. */
 export type Architecture = (typeof architectures)[number];
 
@@ -16,14 +16,38 @@ export interface ImageFile {
   readonly sha256: string;
 }
 
-/** One immutable version. `files` are in order of path; the digest covers everything but `createdAt`. */
-export interface Image {
+/** A kernel and what it starts with, both by their names among the boot files. */
+export interface ImageKernel {
+  readonly file: string;
+  /** As in `uname -r`. */
+  readonly version: string;
+  readonly initramfs: string;
+}
+
+/** Where a version comes from. No part of its content: the same content made in another way is the same version. */
+export interface ImageLineage {
+  /** The version that a node ran and changed. */
+  readonly parent?: ImageDigest;
+  /** What its maker said about it. */
+  readonly message?: string;
+}
+
+/** One immutable version. `files` are in order of path; the digest covers everything but `createdAt` and the lineage. */
+export interface Image extends ImageLineage {
   readonly name: ImageName;
   readonly digest: ImageDigest;
   readonly arch: Architecture;
   readonly kernelVersion: string;
   readonly rootFormat: 'erofs' | 'squashfs';
+  /** What its kernel is given besides the server's own arguments. */
+  readonly kernelArguments?: readonly string[];
+  /** Its nodes get a data volume unless they are told otherwise. */
+  readonly dataVolume?: boolean;
   readonly files: readonly ImageFile[];
+  /** Absent: one kernel under the name that all boards of the architecture boot. The first is for those. */
+  readonly kernels?: readonly ImageKernel[];
+  /** Lines about hardware for config.txt, under filters of models. */
+  readonly configTxt?: readonly string[];
   /** ISO 8601. */
   readonly createdAt: string;
 }

@@ -1,7 +1,8 @@
 import { UserError } from './errors.ts';
-import type { ImageName } from './image.ts';
+import type { ImageRef } from './image-ref.ts';
 import type { Ipv4 } from './ipv4.ts';
 import type { Mac } from './mac.ts';
+import type { Carry } from './overlay.ts';
 import type { Serial } from './serial.ts';
 
 declare const brand: unique symbol;
@@ -21,10 +22,17 @@ export interface Node {
   readonly model?: string;
   /** Wanted by the operator. Absent: any free one. */
   readonly address?: Ipv4;
-  readonly image: ImageName;
+  /** What it stands for is looked up when the node begins to boot. */
+  readonly image: ImageRef;
   readonly overlay: OverlayMode;
   /** The overlay is made anew at the next boot. */
   readonly reimage: boolean;
+  /** Size of its overlays, where it is not the usual one. They grow to it at the next boot. */
+  readonly overlayBytes?: number;
+  /** Size of its data volume; 0 is none. Absent: as its image wants it. */
+  readonly dataBytes?: number;
+  /** Ends when the next boot has done it. */
+  readonly carry?: Carry;
   /** Its firmware hears nothing from us, so it goes on to its next boot device. A running system keeps its address. */
   readonly hold?: boolean;
 }

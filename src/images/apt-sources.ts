@@ -1,3 +1,4 @@
+import { writeFile } from 'node:fs/promises';
 import { run } from '../process/run.ts';
 
 /**
@@ -20,4 +21,11 @@ export async function debianSources(suite: string): Promise<string[]> {
     ...(archive ? [`deb ${archive} ${suite} ${components}`, `deb ${archive} ${suite}-updates ${components}`] : []),
     ...(archive && security ? [`deb ${security} ${suite}-security ${components}`] : []),
   ];
+}
+
+/** The same in a file, as arguments that mmdebstrap takes after the suite and the target. */
+export async function writeSources(suite: string, file: string): Promise<string[]> {
+  const sources = await debianSources(suite);
+  await writeFile(file, `${sources.join('\n')}\n`);
+  return sources.length > 0 ? [file] : [];
 }

@@ -1,10 +1,12 @@
 /** Builds the initramfs of an image from its kernel's modules, busybox and our own programs. Nothing of it is run. */
-import { chmod, copyFile, mkdir, readdir, readFile, rm, symlink, utimes, writeFile } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
-import type { Architecture } from '../domain/image.ts';
+import { systemCode } from '../domain/errors.ts';
 import { run } from '../process/run.ts';
 import { moduleClosure, readModulesList } from './modules.ts';
+import type { NodePrograms } from './node-programs.ts';
 
 /** What init, the udhcpc script and a person at a rescue console call. */
 const applets =
@@ -18,57 +20,115 @@ const scripts: Readonly<Record<string, string>> = {
   shutdown: 'shutdown',
 };
 
-const compilers: Record<Architecture, string> = { arm64: 'aarch64-linux-gnu-gcc', amd64: 'x86_64-linux-gnu-gcc' };
+/** Raise when the code below makes another archive from the same input. */
+const builderVersion = 1;
+const keptInitramfs = 20;
+const source = join(projectRoot, 'rootfs');
+const depmodInputs = ['modules.builtin', 'modules.builtin.modinfo', 'modules.order'] as const;
+const indexes = ['modules.dep', ...depmodInputs] as const;
 
 export interface InitramfsOptions {
-  readonly arch: Architecture;
+  readonly programs: NodePrograms;
   /** The kernel's modules directory, with modules.dep. */
   readonly modules: string;
   readonly kernelVersion: string;
-  readonly busybox: string;
+  /** Where one that was built before is found again. */
+  readonly cache: string;
   /** An empty directory to work in. */
   readonly work: string;
   readonly output: string;
   readonly signal: AbortSignal;
 }
 
+/** The same kernel and the same sources give the same bytes, so one that was built before is taken from the cache. */
 export async function buildInitramfs(options: InitramfsOptions): Promise<void> {
-  const { work, signal } = options;
-  const tree = join(work, 'initramfs');
-  const source = join(projectRoot, 'rootfs');
+  const wanted = readModulesList(await readFile(join(source, 'initramfs/modules.txt'), 'utf8'));
+  const dep = await readFile(join(options.modules, 'modules.dep'), 'utf8');
+  const files = moduleClosure(
+    dep,
+    wanted.map((module) => module.name),
+  );
+  const cached = join(options.cache, 'initramfs', `${await contentKey(options, files)}.img`);
+  if (await takeCached(cached, options.output)) {
+    return;
+  }
+  const tree = join(options.work, 'initramfs');
+  await copyPrograms(options.programs, tree);
+  await copyModules(options, files, tree);
+  const atStart = wanted.filter((module) => module.load).map((module) => module.name);
+  await writeFile(join(tree, 'etc/modules'), `${atStart.join('\n')}\n`);
+  await pack(tree, options.output, options.work, options.signal);
+  await keep(options.output, cached);
+}
+
+/** Changes with everything that goes in. depmod's lists stand for how the modules depend on each other. */
+async function contentKey(options: InitramfsOptions, files: readonly string[]): Promise<string> {
+  const { programs, modules, kernelVersion } = options;
+  const hash = createHash('sha256').update(JSON.stringify({ builderVersion, applets, scripts, kernelVersion, files }));
+  const inputs = [
+    ...Object.values(programs),
+    ...(await readdir(join(source, 'initramfs'))).toSorted().map((name) => join(source, 'initramfs', name)),
+    ...[...indexes, ...files].map((name) => join(modules, name)),
+  ];
+  for (const input of inputs) {
+    hash.update(await readFile(input));
+  }
+  return hash.digest('hex').slice(0, 16);
+}
+
+async function takeCached(cached: string, output: string): Promise<boolean> {
+  try {
+    await copyFile(cached, output);
+    const now = new Date();
+    await utimes(cached, now, now);
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT') {
+      return false;
+    }
+    throw error;
+  }
+}
+
+/** BOUNDED: keptInitramfs; those that were not used for longest are deleted. */
+async function keep(output: string, cached: string): Promise<void> {
+  const directory = dirname(cached);
+  await mkdir(directory, { recursive: true });
+  const partial = await mkdtemp(join(directory, 'partial-'));
+  await copyFile(output, join(partial, 'initramfs.img'));
+  await rename(join(partial, 'initramfs.img'), cached);
+  await rm(partial, { recursive: true });
+  const kept = (await readdir(directory)).filter((name) => name.endsWith('.img')).map((name) => join(directory, name));
+  const used = await Promise.all(kept.map(async (file) => ({ file, at: (await stat(file)).mtimeMs })));
+  const old = used.toSorted((a, b) => b.at - a.at).slice(keptInitramfs);
+  await Promise.all(old.map(({ file }) => rm(file, { force: true })));
+}
+
+async function copyPrograms(programs: NodePrograms, tree: string): Promise<void> {
   await Promise.all(['bin', 'sbin', 'etc', 'dev', 'proc', 'sys', 'run', 'tmp'].map((name) => mkdir(join(tree, name), { recursive: true })));
-  await copyFile(options.busybox, join(tree, 'bin/busybox'));
-  await chmod(join(tree, 'bin/busybox'), 0o755);
+  for (const [name, file] of Object.entries({ busybox: programs.busybox, 'nbd-attach': programs.nbdAttach })) {
+    await copyFile(file, join(tree, 'bin', name));
+    await chmod(join(tree, 'bin', name), 0o755);
+  }
   await Promise.all(applets.split(' ').map((name) => symlink('busybox', join(tree, 'bin', name))));
   // Where the kernel itself looks for modprobe.
   await symlink('../bin/modprobe', join(tree, 'sbin/modprobe'));
   for (const [name, target] of Object.entries(scripts)) {
     await copyFile(join(source, 'initramfs', name), join(tree, target));
   }
-  await run(
-    compilers[options.arch],
-    ['-static', '-O2', '-s', '-o', join(tree, 'bin/nbd-attach'), join(source, 'nbd-attach/nbd-attach.c')],
-    { signal },
-  );
-  await copyModules(options, tree);
-  await pack(tree, options.output, work, signal);
 }
 
-async function copyModules(options: InitramfsOptions, tree: string): Promise<void> {
-  const wanted = readModulesList(await readFile(join(projectRoot, 'rootfs/initramfs/modules.txt'), 'utf8'));
-  const dep = await readFile(join(options.modules, 'modules.dep'), 'utf8');
-  const files = moduleClosure(
-    dep,
-    wanted.map((module) => module.name),
-  );
+async function copyModules(options: InitramfsOptions, files: readonly string[], tree: string): Promise<void> {
   const target = join(tree, 'lib/modules', options.kernelVersion);
+  // A kernel may have all of them built in.
+  await mkdir(target, { recursive: true });
   for (const file of files) {
     const to = join(target, file.replace(/\.(xz|zst|gz)$/, ''));
     await mkdir(dirname(to), { recursive: true });
     await copyFile(join(options.modules, file), file.endsWith('.ko') ? to : join(dirname(to), file.split('/').at(-1) ?? file));
     await decompress(join(dirname(to), file.split('/').at(-1) ?? file), options.signal);
   }
-  for (const name of ['modules.builtin', 'modules.builtin.modinfo', 'modules.order']) {
+  for (const name of depmodInputs) {
     await copyFile(join(options.modules, name), join(target, name));
   }
   await run('depmod', ['-b', tree, options.kernelVersion], { signal: options.signal });
@@ -78,8 +138,6 @@ async function copyModules(options: InitramfsOptions, tree: string): Promise<voi
       .filter((name) => /^modules\./.test(name) && !/^modules\.(dep|alias)$/.test(name))
       .map((name) => rm(join(target, name))),
   );
-  const atStart = wanted.filter((module) => module.load).map((module) => module.name);
-  await writeFile(join(tree, 'etc/modules'), `${atStart.join('\n')}\n`);
 }
 
 async function decompress(file: string, signal: AbortSignal): Promise<void> {

@@ -41,6 +41,6 @@ export function moduleClosure(modulesDep: string, names: readonly string[]): str
 }
 
 /** The kernel takes dash and underscore in module names for the same. */
-function moduleName(file: string): string {
+export function moduleName(file: string): string {
   return (file.split('/').at(-1) ?? file).replace(/\.ko(\.\w+)?$/, '').replaceAll('-', '_');
 }

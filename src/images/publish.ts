@@ -1,32 +1,41 @@
 import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
-import { access, mkdir, open, readdir, rename, stat, writeFile } from 'node:fs/promises';
+import { access, mkdir, open, readdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { pipeline } from 'node:stream/promises';
-import { type Image, type ImageFile, parseImageDigest } from '../domain/image.ts';
+import { UserError } from '../domain/errors.ts';
+import { type Image, type ImageDigest, type ImageFile, type ImageLineage, parseImageDigest } from '../domain/image.ts';
+import { type HashResult, inThread } from './image-tasks.ts';
 
-export type ImageFacts = Pick<Image, 'name' | 'arch' | 'kernelVersion' | 'rootFormat'>;
+export type ImageFacts = Pick<
+  Image,
+  'name' | 'arch' | 'kernelVersion' | 'rootFormat' | 'kernels' | 'configTxt' | 'kernelArguments' | 'dataVolume'
+>;
 
 /**
  * Turns a finished directory into an image: digests, manifest, everything on disk, then one rename. Before the rename
- * nothing is visible, after it everything is there. Publishing the same content again changes its date and nothing else.
+ * nothing is visible, after it everything is there. Publishing the same content again changes its date, and mends what was
+ * damaged on the disk.
  */
-export async function publishImage(directory: string, facts: ImageFacts, images: string, now: Date): Promise<Image> {
+export async function publishImage(
+  directory: string,
+  facts: ImageFacts,
+  images: string,
+  now: Date,
+  lineage: ImageLineage = {},
+): Promise<Image> {
   const files = await describeFiles(directory);
-  const digest = parseImageDigest(
-    createHash('sha256')
-      .update(JSON.stringify({ ...facts, files }))
-      .digest('hex'),
-  );
-  const image: Image = { ...facts, digest, files, createdAt: now.toISOString() };
+  const digest = manifestDigest({ ...facts, files });
+  const image: Image = { ...facts, digest, files, createdAt: now.toISOString(), ...lineage };
   await writeFile(join(directory, 'manifest.json'), `${JSON.stringify(image, undefined, 2)}\n`);
   await syncTree(directory);
   await mkdir(images, { recursive: true });
   const target = join(images, digest);
   if (await exists(target)) {
-    // Built again it is the newest version again: only its manifest, which has the date, takes the old one's place.
-    await rename(join(directory, 'manifest.json'), join(target, 'manifest.json'));
-    await syncPath(target);
+    // Each file takes the place of one with the same bytes. The manifest comes last: with its date it is the newest version.
+    for (const { path } of [...files, { path: 'manifest.json' }]) {
+      await mkdir(dirname(join(target, path)), { recursive: true });
+      await rename(join(directory, path), join(target, path));
+    }
+    await syncTree(target);
   } else {
     await rename(directory, target);
     await syncPath(images);
@@ -34,21 +43,39 @@ export async function publishImage(directory: string, facts: ImageFacts, images:
   return image;
 }
 
-async function describeFiles(directory: string): Promise<ImageFile[]> {
+const outsideOfDigest = new Set(['digest', 'createdAt', 'parent', 'message']);
+
+/** Of a manifest as it was written: in its order, everything but the digest itself, the date and the lineage. */
+export function manifestDigest(manifest: object): ImageDigest {
+  const covered = Object.entries(manifest).filter(([key]) => !outsideOfDigest.has(key));
+  return parseImageDigest(
+    createHash('sha256')
+      .update(JSON.stringify(Object.fromEntries(covered)))
+      .digest('hex'),
+  );
+}
+
+/** What is in a directory, in order of path. @throws UserError failed for what cannot be read */
+export async function describeFiles(directory: string, signal?: AbortSignal): Promise<ImageFile[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true });
-  const paths = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1));
-  const files: ImageFile[] = [];
-  for (const path of paths.toSorted()) {
-    const file = join(directory, path);
-    files.push({ path, bytes: (await stat(file)).size, sha256: await sha256File(file) });
-  }
-  return files;
+  const paths = entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(directory.length + 1))
+    .toSorted();
+  const results = await inThread('hash', { files: paths.map((path) => join(directory, path)) }, signal ? { signal } : {});
+  return paths.map((path, index) => ({ path, ...readable(join(directory, path), results[index]) }));
 }
 
 export async function sha256File(file: string): Promise<string> {
-  const hash = createHash('sha256');
-  await pipeline(createReadStream(file), hash);
-  return hash.digest('hex');
+  const [result] = await inThread('hash', { files: [file] });
+  return readable(file, result).sha256;
+}
+
+function readable(file: string, result: HashResult | undefined): Exclude<HashResult, { unreadable: string }> {
+  if (result === undefined || 'unreadable' in result) {
+    throw new UserError('failed', `${file} cannot be read: ${result?.unreadable ?? 'no result'}`);
+  }
+  return result;
 }
 
 async function syncTree(directory: string): Promise<void> {
@@ -59,7 +86,7 @@ async function syncTree(directory: string): Promise<void> {
   await syncPath(dirname(directory));
 }
 
-async function syncPath(path: string): Promise<void> {
+export async function syncPath(path: string): Promise<void> {
   const handle = await open(path, 'r');
   try {
     await handle.sync();

@@ -1,25 +1,30 @@
 /**
- * A configured Debian tree, and the packages that are only unpacked: kernel, firmware, busybox. This is the slow part,
+ * A configured Debian tree, and the packages that are only unpacked: kernel and firmware. This is the slow part,
  * so its result is kept in the cache under the recipe's key.
  */
-import { cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
 import type { Architecture } from '../domain/image.ts';
 import { containedCommand, run } from '../process/run.ts';
-import { debianSources } from './apt-sources.ts';
+import { writeSources } from './apt-sources.ts';
+import { collectBootParts } from './boot-parts.ts';
+import { readBootstrapFailure } from './bootstrap-failure.ts';
 import { packRoot, type RootFormat } from './pack-root.ts';
 import { type OnProgress, section } from './progress.ts';
-import { type Recipe, recipeKey } from './recipe.ts';
+import { type Customization, customization, quoteShell, stepMark } from './recipe/customize.ts';
+import { beyondPackages, kernelPackage, type Recipe, recipeKey, wantedPackages } from './recipe/recipe.ts';
 
 /** Raise when the code below makes another tree from the same recipe. */
 const builderVersion = 3;
 /** What a tree of the shipped recipe prints; only the progress bar depends on it. */
 const usualPackageLines = 270;
+/** Of what mmdebstrap prints: enough to find the reason of a failure in. */
+const keptLines = 400;
 
 export interface TreeParts {
-  /** root.img, vmlinuz, busybox, modules/, dtbs/, firmware/, parts.json */
+  /** root.img, vmlinuz, modules/, parts.json; on boards' architectures dtbs/, overlays/, firmware/ */
   readonly directory: string;
   readonly kernelVersion: string;
   readonly rootFormat: RootFormat;
@@ -48,15 +53,17 @@ export async function buildTree(recipe: Recipe, arch: Architecture, options: Tre
   await Promise.all([debs, parts].map((directory) => mkdir(directory, { recursive: true })));
   await bootstrap(recipe, arch, tree, debs, { ...options, onProgress: section(options.onProgress, 0, 0.75) });
   options.onProgress({ phase: 'unpacking the kernel', fraction: 0.76 });
-  const kernelVersion = await unpackBootPackages(debs, options.work, tree, parts, options.signal);
+  const { work, signal } = options;
+  const kernelInDebs = kernelPackage(recipe, arch) !== 'none';
+  const kernelVersion = await collectBootParts({ debs, tree, parts, work, kernelInDebs, signal });
   await removeIdentity(tree);
   options.onProgress({ phase: 'packing the root', fraction: 0.8 });
   const rootFormat = await packRoot({
     tree,
     output: join(parts, 'root.img'),
     modules: [join(tree, 'usr/lib/modules', kernelVersion)],
-    identity: `${await readFile(join(tree, 'var/lib/dpkg/status'), 'utf8')}${kernelVersion}`,
-    signal: options.signal,
+    identity: `${await readFile(join(tree, 'var/lib/dpkg/status'), 'utf8')}${kernelVersion}${beyondPackages(recipe)}`,
+    signal,
   });
   await writeFile(join(parts, 'parts.json'), JSON.stringify({ kernelVersion, rootFormat }));
   await rm(cached, { recursive: true, force: true });
@@ -73,10 +80,9 @@ async function readParts(directory: string): Promise<TreeParts | undefined> {
 }
 
 async function bootstrap(recipe: Recipe, arch: Architecture, tree: string, debs: string, options: TreeOptions): Promise<void> {
-  const sources = await debianSources(recipe.suite);
-  const sourcesFile = join(options.work, 'sources.list');
-  await writeFile(sourcesFile, `${sources.join('\n')}\n`);
-  const hook = join(projectRoot, 'rootfs/recipes/fetch-boot-packages.sh');
+  const sources = await writeSources(recipe.suite, join(options.work, 'sources.list'));
+  const fetch = join(projectRoot, 'rootfs/recipes/fetch-boot-packages.sh');
+  const customize = await writeCustomization(customization(recipe), join(options.work, 'recipe'));
   const components = sources.length > 0 ? [] : ['--components=main,non-free-firmware'];
   const args = [
     `--arch=${arch}`,
@@ -84,55 +90,55 @@ async function bootstrap(recipe: Recipe, arch: Architecture, tree: string, debs:
     '--mode=root',
     '--verbose',
     ...components,
-    `--include=${recipe.packages.join(',')}`,
+    `--include=${wantedPackages(recipe).join(',')}`,
     '--aptopt=APT::Install-Recommends "false"',
     ...['/usr/share/man/*', '/usr/share/doc/*', '/usr/share/locale/*', '/usr/share/info/*'].map((path) => `--dpkgopt=path-exclude=${path}`),
-    `--customize-hook=${quoteShell(hook)} ${arch} ${quoteShell(debs)}`,
+    `--customize-hook=sh ${quoteShell(customize)} "$1"`,
+    `--customize-hook=${[fetch, debs, kernelPackage(recipe, arch), ...firmwarePackages(recipe, arch)].map(quoteShell).join(' ')}`,
     recipe.suite,
     tree,
-    ...(sources.length > 0 ? [sourcesFile] : []),
+    ...sources,
   ];
-  let lines = 0;
+  const said: string[] = [];
+  let packageLines = 0;
   const [file, contained] = containedCommand('mmdebstrap', args);
-  await run(file, contained, {
-    signal: options.signal,
-    env: { SOURCE_DATE_EPOCH: '0', LC_ALL: 'C.UTF-8' },
-    onLine: (line) => {
-      if (/^(Unpacking|Setting up) /.test(line)) {
-        lines += 1;
-        options.onProgress({ phase: `installing Debian ${recipe.suite} for ${arch}`, fraction: lines / usualPackageLines });
-      }
-    },
-  });
-}
-
-async function unpackBootPackages(debs: string, work: string, tree: string, parts: string, signal: AbortSignal): Promise<string> {
-  const unpacked = join(work, 'boot-packages');
-  await mkdir(unpacked);
-  for (const deb of await readdir(debs)) {
-    await run('dpkg-deb', ['-x', join(debs, deb), unpacked], { signal });
-  }
-  const modules = join(unpacked, 'usr/lib/modules');
-  const [kernelVersion] = await readdir(modules);
-  if (kernelVersion === undefined) {
-    throw new UserError('failed', 'The kernel package has no modules', {
-      hint: 'Try again with --fresh; the mirror may have been in the middle of an update',
+  try {
+    await run(file, contained, {
+      signal: options.signal,
+      env: { SOURCE_DATE_EPOCH: '0', LC_ALL: 'C.UTF-8' },
+      onLine: (line) => {
+        said.push(line);
+        said.splice(0, said.length - keptLines);
+        if (/^(Unpacking|Setting up) /.test(line)) {
+          packageLines += 1;
+          options.onProgress({ phase: `installing Debian ${recipe.suite} for ${arch}`, fraction: packageLines / usualPackageLines });
+        } else if (line.startsWith(stepMark)) {
+          options.onProgress({ phase: line.slice(stepMark.length), fraction: 1 });
+        }
+      },
     });
+  } catch (error) {
+    const isFailure = error instanceof UserError && error.code === 'failed';
+    throw (isFailure && readBootstrapFailure(said, recipe, arch)) || error;
   }
-  await cp(join(unpacked, 'boot', `vmlinuz-${kernelVersion}`), join(parts, 'vmlinuz'));
-  await cp(join(unpacked, 'usr/bin/busybox'), join(parts, 'busybox'));
-  await copyIfThere(join(unpacked, `usr/lib/linux-image-${kernelVersion}/broadcom`), join(parts, 'dtbs'));
-  await copyIfThere(join(unpacked, 'usr/lib/raspi-firmware'), join(parts, 'firmware'));
-  await mkdir(join(tree, 'usr/lib/modules'), { recursive: true });
-  await cp(join(modules, kernelVersion), join(tree, 'usr/lib/modules', kernelVersion), { recursive: true });
-  await run('depmod', ['-b', join(tree, 'usr'), '-m', '/lib/modules', kernelVersion], { signal }).catch(() =>
-    run('depmod', ['-b', tree, kernelVersion], { signal }),
-  );
-  await cp(join(tree, 'usr/lib/modules', kernelVersion), join(parts, 'modules'), { recursive: true });
-  return kernelVersion;
 }
 
-/** What must not be the same on every node; the server gives each its own at boot. */
+function firmwarePackages(recipe: Recipe, arch: Architecture): string[] {
+  return arch === 'amd64' || recipe.firmware === 'none' ? [] : ['raspi-firmware'];
+}
+
+/** The script and, beside it, what it reads. */
+async function writeCustomization({ script, inputs }: Customization, directory: string): Promise<string> {
+  await mkdir(directory, { recursive: true });
+  for (const [name, from] of inputs) {
+    await ('content' in from ? writeFile(join(directory, name), from.content) : copyFile(from.source, join(directory, name)));
+  }
+  const file = join(directory, 'customize.sh');
+  await writeFile(file, script);
+  return file;
+}
+
+/** What must not be the same on every node; the server gives each its own at boot. Commands of a recipe may have made some again. */
 async function removeIdentity(tree: string): Promise<void> {
   const ssh = join(tree, 'etc/ssh');
   const hostKeys = (await readdir(ssh).catch(() => [])).filter((name) => name.startsWith('ssh_host_'));
@@ -143,14 +149,6 @@ async function removeIdentity(tree: string): Promise<void> {
   );
   await writeFile(join(tree, 'etc/machine-id'), '');
   await writeFile(join(tree, 'etc/fstab'), '');
-}
-
-async function copyIfThere(from: string, to: string): Promise<void> {
-  await cp(from, to, { recursive: true }).catch((error: unknown) => {
-    if (!(error instanceof Error && 'code' in error && error.code === 'ENOENT')) {
-      throw error;
-    }
-  });
 }
 
 /** A rename, or a copy when the cache is on another file system. */
@@ -166,8 +164,4 @@ async function moveDirectory(from: string, to: string): Promise<void> {
     await cp(from, partial, { recursive: true });
     await rename(partial, to);
   }
-}
-
-function quoteShell(text: string): string {
-  return `'${text.replaceAll("'", `'\\''`)}'`;
 }

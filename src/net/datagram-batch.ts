@@ -165,9 +165,12 @@ export class DatagramBatch {
     });
   }
 
-  /** @param timeoutMs -1 waits for ever */
-  wait(timeoutMs: number): void {
-    poll(this.#pollSet, this.#pollSet.length / 8, timeoutMs);
+  /**
+   * @param timeoutMs -1 waits for ever
+   * @returns whether a descriptor is ready
+   */
+  wait(timeoutMs: number): boolean {
+    return poll(this.#pollSet, this.#pollSet.length / 8, timeoutMs) > 0;
   }
 
   isReady(index: number): boolean {

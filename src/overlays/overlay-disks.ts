@@ -1,9 +1,33 @@
-/** The disks that persistent nodes write to: sparse ext4 files, one per node and image version. */
-import { access, mkdir, open, readdir, rename, rm, stat } from 'node:fs/promises';
+/**
+ * The disks that persistent nodes write to: sparse ext4 files, one per node and image version.
+ *
+ *   NODE/DIGEST.img               the disk
+ *   NODE/DIGEST@LABEL.img         a snapshot of it
+ *   NODE/DIGEST.next@LABEL.img    what takes the disk's place at the node's next boot
+ */
+import { mkdir, readdir, rename, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { ImageDigest } from '../domain/image.ts';
-import type { NodeName } from '../domain/node.ts';
-import { run } from '../process/run.ts';
+import { UserError } from '../domain/errors.ts';
+import { type ImageDigest, parseImageDigest, shortDigest } from '../domain/image.ts';
+import { type NodeName, parseNodeName } from '../domain/node.ts';
+import { type Overlay, type OverlaySnapshot, parseSnapshotLabel, type SnapshotLabel } from '../domain/overlay.ts';
+import {
+  canReflink,
+  checkDisk,
+  copySparse,
+  DiskTemplates,
+  growDisk,
+  namesIn,
+  newIdentity,
+  removePartials,
+  replaceFile,
+  statOf,
+  syncPath,
+  Trash,
+} from './disk-file.ts';
+
+const trashName = '.trash';
+const fileName = /^([0-9a-f]{64})(?:(\.next)?@([a-z0-9._-]+))?\.img$/;
 
 export interface OverlayDisksOptions {
   readonly directory: string;
@@ -11,14 +35,59 @@ export interface OverlayDisksOptions {
   readonly bytes: number;
 }
 
+export interface SnapshotOptions {
+  /** Holds back the writes of a node that runs, while its disk is read. */
+  readonly hold: () => Promise<AsyncDisposable>;
+}
+
+interface DiskFile {
+  readonly digest: ImageDigest;
+  readonly kind: 'disk' | 'snapshot' | 'next';
+  readonly label: SnapshotLabel | undefined;
+  readonly usedBytes: number;
+  readonly virtualBytes: number;
+  readonly createdAt: number;
+  readonly changedAt: number;
+}
+
 export class OverlayDisks {
   readonly #directory: string;
   readonly #bytes: number;
-  #templateMade: Promise<string> | undefined;
+  readonly #templates: DiskTemplates;
+  readonly #trash: Trash;
+  #reflinks: Promise<boolean> | undefined;
 
   constructor(options: OverlayDisksOptions) {
     this.#directory = options.directory;
     this.#bytes = options.bytes;
+    this.#templates = new DiskTemplates(options.directory);
+    this.#trash = new Trash(join(options.directory, trashName));
+  }
+
+  /** Once, before anything else: what an earlier run left half-made or half-deleted goes. */
+  async start(): Promise<void> {
+    await removePartials(this.#directory);
+    this.#trash.empty();
+  }
+
+  /** For tests and measurements: until all that was deleted gave its blocks back. */
+  async emptied(): Promise<void> {
+    await this.#trash.emptied();
+  }
+
+  /** Does a copy of a disk take no space until one of them is written to? */
+  async sharesBlocks(): Promise<boolean> {
+    this.#reflinks ??= canReflink(this.#directory);
+    return await this.#reflinks;
+  }
+
+  /** A file of this store that is not needed any more. */
+  async discard(file: string): Promise<void> {
+    await this.#trash.take(file);
+  }
+
+  get directory(): string {
+    return this.#directory;
   }
 
   directoryOf(node: NodeName): string {
@@ -29,69 +98,223 @@ export class OverlayDisks {
     return join(this.directoryOf(node), `${digest}.img`);
   }
 
+  snapshotPathOf(node: NodeName, digest: ImageDigest, label: SnapshotLabel): string {
+    return join(this.directoryOf(node), `${digest}@${label}.img`);
+  }
+
   async exists(node: NodeName, digest: ImageDigest): Promise<boolean> {
-    return await isThere(this.pathOf(node, digest));
+    return (await statOf(this.pathOf(node, digest))) !== undefined;
+  }
+
+  /** Nodes that have a disk here, registered or not. */
+  async nodes(): Promise<NodeName[]> {
+    const entries = await readdir(this.#directory, { withFileTypes: true }).catch(() => []);
+    return entries.filter((entry) => entry.isDirectory() && entry.name !== trashName).map((entry) => parseNodeName(entry.name));
+  }
+
+  /** Newest use first. */
+  async list(node: NodeName): Promise<Overlay[]> {
+    const files = await this.#files(node);
+    const overlays = files
+      .filter((file) => file.kind === 'disk')
+      .map(({ digest, usedBytes, virtualBytes, createdAt, changedAt }): Overlay => {
+        const ofDisk = files.filter((file) => file.digest === digest);
+        const staged = ofDisk.find((file) => file.kind === 'next')?.label;
+        const snapshots = ofDisk.flatMap((file) => asSnapshot(file)).toSorted((a, b) => a.createdAt - b.createdAt);
+        return { digest, usedBytes, virtualBytes, createdAt, changedAt, snapshots, ...(staged === undefined ? {} : { staged }) };
+      });
+    return overlays.toSorted((a, b) => b.changedAt - a.changedAt);
+  }
+
+  /** Also of versions whose disk is gone. */
+  async snapshots(node: NodeName, digest: ImageDigest): Promise<OverlaySnapshot[]> {
+    const files = (await this.#files(node)).filter((file) => file.digest === digest);
+    return files.flatMap((file) => asSnapshot(file)).toSorted((a, b) => a.createdAt - b.createdAt);
   }
 
   /**
    * An empty disk in the place of whatever was there. The new file takes the old one's name by rename, so a node that
    * still runs on the old one keeps it, and a crash leaves either of the two.
    */
-  async reset(node: NodeName, digest: ImageDigest): Promise<void> {
-    const target = this.pathOf(node, digest);
-    const partial = `${target}.partial`;
-    await mkdir(this.directoryOf(node), { recursive: true, mode: 0o700 });
-    // A UUID of its own, by which a client that reconnects recognises its disk.
-    await run('cp', ['--sparse=always', '--reflink=auto', await this.#template(), partial]);
-    await run('tune2fs', ['-f', '-U', 'random', partial]);
-    const handle = await open(partial, 'r');
-    await handle.sync();
-    await handle.close();
-    await rename(partial, target);
-    const folder = await open(this.directoryOf(node), 'r');
-    await folder.sync();
-    await folder.close();
+  async reset(
+    node: NodeName,
+    digest: ImageDigest,
+    { bytes = this.#bytes, prepare }: { readonly bytes?: number; readonly prepare?: (partial: string) => Promise<void> } = {},
+  ): Promise<void> {
+    await this.#dropStaged(node, digest);
+    await this.#templates.make(this.pathOf(node, digest), bytes, prepare);
   }
 
-  async remove(node: NodeName): Promise<void> {
-    await rm(this.directoryOf(node), { recursive: true, force: true });
+  /** @throws UserError not-found (nothing to keep), already-exists */
+  async snapshot(node: NodeName, digest: ImageDigest, label: SnapshotLabel, { hold }: SnapshotOptions): Promise<string> {
+    const target = this.snapshotPathOf(node, digest, label);
+    await this.#requireDisk(node, digest);
+    if ((await statOf(target)) !== undefined) {
+      throw new UserError('already-exists', `${node} has a snapshot "${label}" already`, {
+        hint: `Choose another label, or delete it: cardless overlay rm ${node} --snapshot ${label}`,
+      });
+    }
+    await replaceFile(target, (partial) => this.copyAtRest(node, digest, partial, hold));
+    return target;
   }
 
-  /** What the node's disks really take, in bytes. */
-  async used(node: NodeName): Promise<number> {
-    const names = await readdir(this.directoryOf(node)).catch(() => []);
-    // A new disk takes its name by a rename while we look.
-    const facts = await Promise.all(names.map((name) => stat(join(this.directoryOf(node), name)).catch(() => undefined)));
-    const sizes = facts.map((file) => (file?.blocks ?? 0) * 512);
-    return sizes.reduce((sum, size) => sum + size, 0);
+  /** A copy of the disk as it was in one instant, with its journal replayed. */
+  async copyAtRest(node: NodeName, digest: ImageDigest, to: string, hold: SnapshotOptions['hold']): Promise<void> {
+    await this.#requireDisk(node, digest);
+    {
+      await using _held = await hold();
+      await copySparse(this.pathOf(node, digest), to);
+    }
+    const { ok, result } = await checkDisk(to);
+    if (!ok) {
+      throw new UserError('failed', `The disk of ${node} is damaged, and so would be what is kept of it: ${result}`, {
+        hint: `cardless reimage ${node} gives it a fresh one; cardless overlay restore ${node} LABEL an earlier state`,
+      });
+    }
   }
 
-  /** Made once per size: copying 4 MB of a formatted disk is faster than formatting one. */
-  async #template(): Promise<string> {
-    this.#templateMade ??= this.#makeTemplate().catch((error: unknown) => {
-      this.#templateMade = undefined;
-      throw error;
-    });
-    return await this.#templateMade;
+  /** The snapshot's state becomes the disk: now, or at the next boot. @throws UserError not-found with the labels that exist */
+  async restore(node: NodeName, digest: ImageDigest, label: SnapshotLabel, { staged }: { readonly staged: boolean }): Promise<void> {
+    await this.#stage(node, digest, label, await this.requireSnapshot(node, digest, label));
+    if (!staged) {
+      await this.applyStaged(node, digest);
+    }
   }
 
-  async #makeTemplate(): Promise<string> {
-    const file = join(this.#directory, `template-${this.#bytes}.img`);
-    if (!(await isThere(file))) {
-      await mkdir(this.#directory, { recursive: true, mode: 0o700 });
-      const partial = `${file}.partial`;
-      await rm(partial, { force: true });
-      await run('truncate', ['-s', String(this.#bytes), partial]);
-      await run('mkfs.ext4', ['-q', '-F', '-m', '0', '-J', 'size=16', '-E', 'lazy_itable_init=1,lazy_journal_init=1,nodiscard', partial]);
-      await rename(partial, file);
+  /** @throws UserError not-found with the labels that exist */
+  async requireSnapshot(node: NodeName, digest: ImageDigest, label: SnapshotLabel): Promise<string> {
+    const file = this.snapshotPathOf(node, digest, label);
+    if ((await statOf(file)) === undefined) {
+      const known = (await this.snapshots(node, digest)).map((snapshot) => snapshot.label);
+      throw new UserError('not-found', `${node} has no snapshot "${label}" of version ${shortDigest(digest)}`, {
+        hint: known.length === 0 ? `It has none. Take one: cardless overlay snapshot ${node}` : `It has: ${known.join(', ')}`,
+      });
     }
     return file;
   }
+
+  /** `source` is a disk at rest. The copy gets an identity of its own: a client must not take it for the disk it knew. */
+  async clone(
+    source: string,
+    to: NodeName,
+    digest: ImageDigest,
+    label: SnapshotLabel,
+    { staged }: { readonly staged: boolean },
+  ): Promise<void> {
+    await this.#stage(to, digest, label, source);
+    if (!staged) {
+      await this.applyStaged(to, digest);
+    }
+  }
+
+  async #stage(node: NodeName, digest: ImageDigest, label: SnapshotLabel, source: string): Promise<void> {
+    const target = join(this.directoryOf(node), `${digest}.next@${label}.img`);
+    await replaceFile(target, async (partial) => {
+      await copySparse(source, partial);
+      await newIdentity(partial);
+    });
+    await this.#dropStaged(node, digest, label);
+  }
+
+  /** For the moment when nobody uses the disk. Gives the label of what is the disk now, if anything was staged. */
+  async applyStaged(node: NodeName, digest: ImageDigest): Promise<SnapshotLabel | undefined> {
+    const [staged, ...others] = (await this.#files(node))
+      .filter((file) => file.digest === digest && file.kind === 'next')
+      .toSorted((a, b) => b.createdAt - a.createdAt);
+    if (staged?.label === undefined) {
+      return undefined;
+    }
+    const directory = this.directoryOf(node);
+    await rename(join(directory, `${digest}.next@${staged.label}.img`), this.pathOf(node, digest));
+    await syncPath(directory);
+    for (const other of others) {
+      await this.#trash.take(join(directory, `${digest}.next@${other.label}.img`));
+    }
+    return staged.label;
+  }
+
+  async #dropStaged(node: NodeName, digest: ImageDigest, but?: SnapshotLabel): Promise<void> {
+    for (const file of await this.#files(node)) {
+      if (file.digest === digest && file.kind === 'next' && file.label !== but) {
+        await this.#trash.take(join(this.directoryOf(node), `${digest}.next@${file.label}.img`));
+      }
+    }
+  }
+
+  /** For the moment when nobody uses the disk. @throws UserError bad-input */
+  async grow(node: NodeName, digest: ImageDigest, bytes: number): Promise<boolean> {
+    const disk = await stat(this.pathOf(node, digest));
+    if (disk.size >= bytes) {
+      return false;
+    }
+    await growDisk(this.pathOf(node, digest), bytes);
+    return true;
+  }
+
+  /** A copy with changes takes the disk's place. For the moment when nobody uses it. */
+  async rewrite(node: NodeName, digest: ImageDigest, change: (partial: string) => Promise<void>): Promise<void> {
+    const disk = this.pathOf(node, digest);
+    await replaceFile(disk, async (partial) => {
+      await copySparse(disk, partial);
+      await change(partial);
+    });
+  }
+
+  /** The disk of one version, with its snapshots. */
+  async removeVersion(node: NodeName, digest: ImageDigest): Promise<void> {
+    const names = (await namesIn(this.directoryOf(node))).filter((name) => fileName.exec(name)?.[1] === digest);
+    for (const name of names) {
+      await this.#trash.take(join(this.directoryOf(node), name));
+    }
+  }
+
+  /** @throws UserError not-found */
+  async removeSnapshot(node: NodeName, digest: ImageDigest, label: SnapshotLabel): Promise<void> {
+    await this.#trash.take(await this.requireSnapshot(node, digest, label));
+  }
+
+  async remove(node: NodeName): Promise<void> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    await this.#trash.take(this.directoryOf(node));
+  }
+
+  /** What the node's disks and snapshots really take, in bytes. */
+  async used(node: NodeName): Promise<number> {
+    return (await this.#files(node)).reduce((sum, file) => sum + file.usedBytes, 0);
+  }
+
+  async #requireDisk(node: NodeName, digest: ImageDigest): Promise<void> {
+    if (!(await this.exists(node, digest))) {
+      throw new UserError('not-found', `${node} has no overlay of version ${shortDigest(digest)}`, {
+        hint: `cardless overlay show ${node} lists what it has; a persistent overlay is made at the node's first boot`,
+      });
+    }
+  }
+
+  async #files(node: NodeName): Promise<DiskFile[]> {
+    const files = await Promise.all((await namesIn(this.directoryOf(node))).map((name) => this.#describe(node, name)));
+    return files.filter((file) => file !== undefined);
+  }
+
+  async #describe(node: NodeName, name: string): Promise<DiskFile | undefined> {
+    const [, digest, next, label] = fileName.exec(name) ?? [];
+    // It may be deleted at any moment of this.
+    const found = digest === undefined ? undefined : await statOf(join(this.directoryOf(node), name));
+    if (digest === undefined || !found) {
+      return undefined;
+    }
+    return {
+      digest: parseImageDigest(digest),
+      kind: label === undefined ? 'disk' : next === undefined ? 'snapshot' : 'next',
+      label: label === undefined ? undefined : parseSnapshotLabel(label),
+      usedBytes: Number(found.blocks) * 512,
+      virtualBytes: Number(found.size),
+      createdAt: Math.round(Number(found.birthtimeMs)),
+      changedAt: Math.round(Number(found.mtimeMs)),
+    };
+  }
 }
 
-async function isThere(path: string): Promise<boolean> {
-  return await access(path).then(
-    () => true,
-    () => false,
-  );
+function asSnapshot({ kind, label, usedBytes, createdAt }: DiskFile): OverlaySnapshot[] {
+  return kind === 'snapshot' && label !== undefined ? [{ label, usedBytes, createdAt }] : [];
 }

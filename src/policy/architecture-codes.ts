@@ -1,9 +1,11 @@
 /** Option 93, "Processor Architecture Types" (IANA registry; RFC 4578 section 2.1). */
 
+import type { Architecture } from '../domain/image.ts';
+
 export interface ArchitectureCode {
   readonly name: string;
   /** What runs on it in the end, where that is something that we have images for. */
-  readonly runs?: 'amd64' | 'arm64';
+  readonly runs?: Architecture;
 }
 
 export const architectureCodes: ReadonlyMap<number, ArchitectureCode> = new Map<number, ArchitectureCode>([
@@ -18,7 +20,7 @@ export const architectureCodes: ReadonlyMap<number, ArchitectureCode> = new Map<
   [8, { name: 'XScale' }],
   // 9 means EBC, and many x64 firmwares send it.
   [9, { name: 'x64 UEFI', runs: 'amd64' }],
-  [10, { name: 'ARM32 UEFI' }],
+  [10, { name: 'ARM32 UEFI', runs: 'armhf' }],
   [11, { name: 'ARM64 UEFI', runs: 'arm64' }],
   [12, { name: 'PowerPC Open Firmware' }],
   [13, { name: 'PowerPC ePAPR' }],
@@ -26,12 +28,12 @@ export const architectureCodes: ReadonlyMap<number, ArchitectureCode> = new Map<
   [15, { name: 'IA32 UEFI HTTP', runs: 'amd64' }],
   [16, { name: 'x64 UEFI HTTP', runs: 'amd64' }],
   [17, { name: 'EBC HTTP', runs: 'amd64' }],
-  [18, { name: 'ARM32 UEFI HTTP' }],
+  [18, { name: 'ARM32 UEFI HTTP', runs: 'armhf' }],
   [19, { name: 'ARM64 UEFI HTTP', runs: 'arm64' }],
   [20, { name: 'x86 BIOS HTTP', runs: 'amd64' }],
-  [21, { name: 'ARM32 U-Boot' }],
+  [21, { name: 'ARM32 U-Boot', runs: 'armhf' }],
   [22, { name: 'ARM64 U-Boot', runs: 'arm64' }],
-  [23, { name: 'ARM32 U-Boot HTTP' }],
+  [23, { name: 'ARM32 U-Boot HTTP', runs: 'armhf' }],
   [24, { name: 'ARM64 U-Boot HTTP', runs: 'arm64' }],
   [25, { name: 'RISC-V32 UEFI' }],
   [26, { name: 'RISC-V32 UEFI HTTP' }],

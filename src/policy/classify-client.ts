@@ -2,6 +2,7 @@
  * Who asks? Every Raspberry Pi announces itself as an x86 BIOS in options 60 and 93, so option 97 is looked at before
  * the architecture (pi-netboot A.1). One table; the first rule that matches wins.
  */
+import type { Architecture } from '../domain/image.ts';
 import { type Mac, macBytes } from '../domain/mac.ts';
 import { isPiSerial, piSerial, type Serial, uuidSerial } from '../domain/serial.ts';
 import { clientMac, type DhcpMessage, optionOf } from '../protocol/dhcp/message.ts';
@@ -167,13 +168,17 @@ function pcModel(pxeArch: number | undefined): string {
   return name === undefined ? 'PC' : `PC (${name})`;
 }
 
-/** What a machine of this serial runs, when its firmware did not say. */
-export function architectureOf(
+/** What a machine of this serial runs, the best first; an image for any of them will do. */
+export function architecturesOf(
   client: Pick<Client, 'pxeArch'> & { readonly class: string },
   serial: Serial | undefined,
-): 'arm64' | 'amd64' {
-  if (client.class.startsWith('pi') || (serial && isPiSerial(serial))) {
-    return 'arm64';
+): readonly [Architecture, ...Architecture[]] {
+  if (client.class === 'pi5-eeprom') {
+    // Its firmware has no 32-bit mode (config.txt documentation, arm_64bit).
+    return ['arm64'];
   }
-  return architectureCodes.get(client.pxeArch ?? 0)?.runs ?? 'amd64';
+  if (client.class.startsWith('pi') || (serial && isPiSerial(serial))) {
+    return ['arm64', 'armhf'];
+  }
+  return [architectureCodes.get(client.pxeArch ?? 0)?.runs ?? 'amd64'];
 }

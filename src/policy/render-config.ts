@@ -3,10 +3,11 @@ import { type Image, shortDigest } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Mac } from '../domain/mac.ts';
 import type { NodeName } from '../domain/node.ts';
+import { kernelFiles, piKernelLines } from './pi-kernels.ts';
 
 export interface BootFacts {
   readonly node: NodeName;
-  readonly image: Pick<Image, 'name' | 'digest' | 'arch'>;
+  readonly image: Pick<Image, 'name' | 'digest' | 'arch' | 'kernels' | 'configTxt' | 'kernelArguments'>;
   readonly mac?: Mac;
   readonly server: Ipv4;
   readonly httpPort: number;
@@ -22,11 +23,10 @@ export interface BootFacts {
 export function renderConfigTxt(facts: BootFacts): string {
   return [
     `# ${facts.node}: ${facts.image.name} ${shortDigest(facts.image.digest)}`,
-    'arm_64bit=1',
     'enable_uart=1',
-    'kernel=kernel8.img',
-    'initramfs initramfs.img followkernel',
+    ...piKernelLines(facts.image),
     ...(facts.bootRamdisk ? [bootRamdiskLine] : []),
+    ...(facts.image.configTxt ?? []),
     '',
   ].join('\n');
 }
@@ -47,6 +47,7 @@ function kernelArguments(facts: BootFacts): string[] {
   return [
     'net.ifnames=0',
     'panic=30',
+    ...(facts.image.kernelArguments ?? []),
     `cardless.server=http://${facts.server}:${facts.httpPort}`,
     `cardless.token=${facts.token}`,
     // PXELINUX's convention for "the NIC that booted": hardware type, then the MAC with dashes.
@@ -80,9 +81,6 @@ function pcArguments(facts: BootFacts): string {
 function title(facts: BootFacts): string {
   return `Cardless: ${facts.node} boots ${facts.image.name} ${shortDigest(facts.image.digest)}`;
 }
-
-/** The gzip'd kernel of an arm64 image has the name that Pi firmware looks for. */
-export const kernelFiles: Readonly<Record<Image['arch'], string>> = { amd64: 'vmlinuz', arm64: 'kernel8.img' };
 
 export function renderIpxeBoot(facts: BootFacts): string {
   const base = `http://${facts.server}:${facts.httpPort}/boot/${facts.token}`;
@@ -122,7 +120,7 @@ export function renderGrubCfg(facts: BootFacts): string {
 
 /**
  * pxelinux.cfg/01-<mac> for U-Boot. Its booti takes a gzip'd kernel only where the board's environment has a place to
- * unpack it, so the kernel is the plain one. Without fdtdir's file it uses its own device tree.
+ * unpack it, so the kernel of an arm64 image is the plain one. Without fdtdir's file it uses its own device tree.
  */
 export function renderPxelinuxCfg(facts: BootFacts): string {
   return [
@@ -131,7 +129,7 @@ export function renderPxelinuxCfg(facts: BootFacts): string {
     'prompt 0',
     'timeout 1',
     'label cardless',
-    `  kernel /${plainKernelFile}`,
+    `  kernel /${facts.image.arch === 'arm64' ? plainKernelFile : kernelFiles[facts.image.arch]}`,
     '  initrd /initramfs.img',
     `  fdtdir /${deviceTreeDirectory}`,
     `  append ${pcArguments(facts)}`,

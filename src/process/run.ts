@@ -6,6 +6,10 @@ export interface RunOptions {
   readonly input?: string;
   readonly env?: Readonly<Record<string, string>>;
   readonly signal?: AbortSignal;
+  /** What `signal` sends; SIGTERM, and SIGKILL five seconds later, when it is absent. */
+  readonly killSignal?: 'SIGKILL';
+  /** Exit codes that are no failure; 0 alone when absent. */
+  readonly okCodes?: readonly number[];
   /** Each line of stdout and stderr as it comes. */
   readonly onLine?: (line: string) => void;
 }
@@ -25,6 +29,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
     ...(options.env === undefined ? {} : { env: { ...options.env } }),
     ...(signal ? { cancelSignal: signal } : {}),
+    ...(options.killSignal ? { killSignal: options.killSignal } : {}),
   });
   if (onLine) {
     for await (const line of child.iterable({ from: 'all' })) {
@@ -35,7 +40,7 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   if (result.isCanceled) {
     throw new UserError('cancelled', `${file} was cancelled`);
   }
-  if (result.failed) {
+  if (result.failed && !(result.exitCode !== undefined && options.okCodes?.includes(result.exitCode))) {
     if (result.code === 'ENOENT') {
       throw new UserError('not-found', `The program ${file} is not installed`, { hint: 'sudo ./cardless setup installs what is missing' });
     }

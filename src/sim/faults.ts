@@ -108,8 +108,8 @@ export class TokenBucket {
     return this.#credit > 0 ? 0 : -this.#credit / this.#bytesPerMs;
   }
 
-  /** Two milliseconds' worth: less would lose rate whenever this process is not scheduled for a moment. */
+  /** What a link could have carried while this process was not scheduled is made up for; a link itself never pauses. */
   get #burst(): number {
-    return this.#bytesPerMs * 2;
+    return this.#bytesPerMs * 10;
   }
 }

@@ -33,6 +33,21 @@ const migrations: readonly string[] = [
   CREATE INDEX sessions_by_node ON sessions (node, started_at);
   `,
   'ALTER TABLE nodes ADD COLUMN hold INTEGER NOT NULL DEFAULT 0',
+  `
+  CREATE TABLE image_tags (
+    name TEXT NOT NULL,
+    arch TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    PRIMARY KEY (name, arch, tag)
+  ) STRICT;
+  CREATE TABLE jobs (id INTEGER PRIMARY KEY, body TEXT NOT NULL) STRICT;
+  `,
+  `
+  ALTER TABLE nodes ADD COLUMN overlay_bytes INTEGER;
+  ALTER TABLE nodes ADD COLUMN data_bytes INTEGER;
+  ALTER TABLE nodes ADD COLUMN carry TEXT;
+  `,
 ];
 
 /** What is committed is on the disk: synchronous FULL, write-ahead log. @throws UserError when the file is damaged */

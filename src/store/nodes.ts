@@ -2,23 +2,38 @@ import type { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { parsed } from '../config/parsed.ts';
 import { UserError } from '../domain/errors.ts';
-import { parseImageName } from '../domain/image.ts';
+import { parseImageDigest } from '../domain/image.ts';
+import { parseImageRef } from '../domain/image-ref.ts';
 import { type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
 import { type Mac, parseMac } from '../domain/mac.ts';
 import { type Node, type NodeName, overlayModes, parseNodeName } from '../domain/node.ts';
+import { type Carry, parseRootPath } from '../domain/overlay.ts';
 import { parseSerial, type Serial, swappedUuid } from '../domain/serial.ts';
 import { transaction } from './database.ts';
+
+const CarryRow = z.object({ from: parsed(parseImageDigest), paths: z.array(parsed(parseRootPath)) });
 
 const Row = z.object({
   name: parsed(parseNodeName),
   serial: parsed(parseSerial).nullable(),
   model: z.string().nullable(),
   address: parsed(parseIpv4).nullable(),
-  image: parsed(parseImageName),
+  image: parsed(parseImageRef),
   overlay: z.enum(overlayModes),
   reimage: z.number(),
   hold: z.number(),
+  overlay_bytes: z.number().nullable(),
+  data_bytes: z.number().nullable(),
+  carry: z
+    .string()
+    .transform((text) => CarryRow.parse(JSON.parse(text)))
+    .nullable(),
 });
+
+/** `null` ends what was to be carried over. */
+export type NodeUpdate = Partial<Pick<Node, 'image' | 'overlay' | 'reimage' | 'model' | 'hold' | 'overlayBytes' | 'dataBytes'>> & {
+  readonly carry?: Carry | null;
+};
 
 const byName = new Intl.Collator('en', { numeric: true });
 
@@ -79,7 +94,7 @@ export class NodeStore {
   /** All or none. @throws UserError already-exists */
   add(nodes: readonly Node[]): void {
     const insertNode = this.#database.prepare(
-      'INSERT INTO nodes (name, serial, model, address, image, overlay, reimage, hold) VALUES (?, ?, ?, ?, ?, ?, ?, ?)',
+      'INSERT INTO nodes (name, serial, model, address, image, overlay, reimage, hold, overlay_bytes, data_bytes, carry) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
     );
     const insertMac = this.#database.prepare('INSERT INTO node_macs (mac, node) VALUES (?, ?)');
     const added: Node[] = [];
@@ -88,7 +103,7 @@ export class NodeStore {
         for (const node of nodes) {
           this.#refuseDuplicate(node);
           const { name, serial = null, model = null, address = null, image, overlay } = node;
-          insertNode.run(name, serial, model, address, image, overlay, node.reimage ? 1 : 0, node.hold ? 1 : 0);
+          insertNode.run(name, serial, model, address, image, overlay, node.reimage ? 1 : 0, node.hold ? 1 : 0, ...disksOf(node));
           for (const mac of node.macs) {
             insertMac.run(mac, name);
           }
@@ -104,13 +119,16 @@ export class NodeStore {
     }
   }
 
-  update(name: NodeName, change: Partial<Pick<Node, 'image' | 'overlay' | 'reimage' | 'model' | 'hold'>>): void {
+  update(name: NodeName, change: NodeUpdate): void {
     const node = this.get(name);
     if (node) {
-      const next = { ...node, ...change };
+      const { carry, ...rest } = { ...node, ...change };
+      const next: Node = { ...rest, ...(carry ? { carry } : {}) };
       this.#database
-        .prepare('UPDATE nodes SET image = ?, overlay = ?, reimage = ?, model = ?, hold = ? WHERE name = ?')
-        .run(next.image, next.overlay, next.reimage ? 1 : 0, next.model ?? null, next.hold ? 1 : 0, name);
+        .prepare(
+          'UPDATE nodes SET image = ?, overlay = ?, reimage = ?, model = ?, hold = ?, overlay_bytes = ?, data_bytes = ?, carry = ? WHERE name = ?',
+        )
+        .run(next.image, next.overlay, next.reimage ? 1 : 0, next.model ?? null, next.hold ? 1 : 0, ...disksOf(next), name);
       this.#put(next);
     }
   }
@@ -190,6 +208,10 @@ export class NodeStore {
   }
 }
 
+function disksOf({ overlayBytes, dataBytes, carry }: Node): (number | string | null)[] {
+  return [overlayBytes ?? null, dataBytes ?? null, carry ? JSON.stringify(carry) : null];
+}
+
 function toNode(raw: unknown, macs: readonly Mac[]): Node {
   const row = Row.parse(raw);
   return {
@@ -199,6 +221,9 @@ function toNode(raw: unknown, macs: readonly Mac[]): Node {
     overlay: row.overlay,
     reimage: row.reimage !== 0,
     ...(row.hold === 0 ? {} : { hold: true }),
+    ...(row.overlay_bytes === null ? {} : { overlayBytes: row.overlay_bytes }),
+    ...(row.data_bytes === null ? {} : { dataBytes: row.data_bytes }),
+    ...(row.carry === null ? {} : { carry: row.carry }),
     ...(row.serial === null ? {} : { serial: row.serial }),
     ...(row.model === null ? {} : { model: row.model }),
     ...(row.address === null ? {} : { address: row.address }),

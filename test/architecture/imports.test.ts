@@ -12,7 +12,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   process: [],
   net: ['process'],
   store: ['config'],
-  images: ['config', 'process'],
+  images: ['protocol', 'config', 'process'],
   overlays: ['process'],
   servers: ['protocol', 'policy', 'net', 'process'],
   sim: ['net', 'process', 'config'],

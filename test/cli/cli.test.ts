@@ -31,6 +31,7 @@ describe.concurrent('wrong input: exit 2, the value and an example', () => {
     ['missing settings file', ['up', '--config', '/nonexistent.yaml'], /\/nonexistent\.yaml cannot be read/],
     ['command', ['reboot-all'], /unknown command 'reboot-all'/],
     ['option', ['node', 'list', '--fast'], /unknown option '--fast'/],
+    ['commit of no node', ['image', 'commit'], /required option '--from <node>' not specified/],
     ['argument', ['node', 'add'], /missing required argument 'name'/],
     ['simulated model', ['sim', '--interface', 'x', '--serial', '91cdf03d', '--model', 'pi9'], /no simulated model "pi9"/],
     ['part of the tests', ['test', 'fast'], /"fast" is not a part of the tests/],

@@ -13,7 +13,11 @@ function setUp(): { directory: string; exports: Exports; linked: (name: string, 
   return { directory, exports: new Exports(directory), linked: (name, address) => readlinkSync(join(directory, name, address)) };
 }
 
-const disksOf = (node: string) => ({ overlayDirectory: `/overlays/${node}`, root: '/images/root.img', overlay: `/overlays/${node}/a.img` });
+const disksOf = (node: string) => ({
+  directories: [`/overlays/${node}`],
+  root: '/images/root.img',
+  overlay: `/overlays/${node}/a.img`,
+});
 
 describe('writes that a crash of the machine may have taken', () => {
   test('a restart of the server changes nothing', async () => {

@@ -8,6 +8,7 @@ import { describe, expect, test } from 'vitest';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { Exports } from '#src/daemon/exports.ts';
 import { HostKeys } from '#src/daemon/identity.ts';
+import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
 import { parseImageName } from '#src/domain/image.ts';
@@ -15,7 +16,10 @@ import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { type Node, parseNodeName } from '#src/domain/node.ts';
 import { parseSerial } from '#src/domain/serial.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
+import { DataVolumes } from '#src/overlays/data-volumes.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
+import { StoreSpace } from '#src/overlays/store-space.ts';
+import { Turns } from '#src/overlays/turns.ts';
 import { openDatabase } from '#src/store/database.ts';
 import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
@@ -52,22 +56,37 @@ async function start(change: Partial<Node> = {}) {
   }
   const sessions = new BootSessions(new SessionStore(database), clock, log);
   const overlays = new OverlayDisks({ directory: join(state, 'overlays'), bytes: 64 * 2 ** 20 });
+  const exports = new Exports(join(state, 'exports'));
+  const data = new DataVolumes(join(state, 'data'));
   const fenced: string[] = [];
+  const disks = new NodeDisksMaker({
+    nodes,
+    images,
+    overlays,
+    data,
+    space: new StoreSpace([state], 0),
+    exports,
+    turns: new Turns(),
+    overlayBytes: 64 * 2 ** 20,
+    dataBytes: 64 * 2 ** 20,
+    work: join(state, 'work'),
+    fence: (paths) => {
+      fenced.push(...paths);
+      return Promise.resolve();
+    },
+  });
   const handover = new NodeHandover({
     nodes,
     leases: new LeaseStore(database),
     sessions,
     images,
-    overlays,
-    exports: new Exports(join(state, 'exports')),
-    fenceDisks: (directory) => {
-      fenced.push(directory);
-      return Promise.resolve();
-    },
+    disks,
+    exports,
     hostKeys: new HostKeys(join(state, 'keys')),
     authorizedKeys: ['ssh-ed25519 AAAA operator'],
     httpPort: 8067,
     nbdPort: 10_809,
+    ephemeralPercent: 50,
     clock,
     log,
   });
@@ -79,6 +98,9 @@ async function start(change: Partial<Node> = {}) {
     handover,
     boot,
     fenced,
+    overlays,
+    data,
+    image,
     disk: overlays.pathOf(red5, image.digest),
     root: images.pathOf(image.digest, 'root.img'),
   };
@@ -99,17 +121,40 @@ async function filesOf(seed: Buffer): Promise<Map<string, string>> {
 }
 
 describe('plan', () => {
+  test('cuts off whoever is on the disks, and says what was done to them', async () => {
+    const { handover, boot, sessions, fenced, overlays, data } = await start({ dataBytes: 64 * 2 ** 20 });
+    const text = await handover.plan(boot().token, peer);
+    expect(text).toContain("PLAN_OVERLAY_SIZE='50%'\nPLAN_DATA='yes'\n");
+    expect(fenced).toEqual([overlays.directoryOf(red5), data.directoryOf(red5)]);
+    expect(sessions.of(red5)?.events.map(({ what }) => what)).toEqual(['overlay made', 'overlay checked', 'data volume made', 'plan']);
+  });
+  test('asked for again by the same boot, touches no disk: the node may have mounted it by now', async () => {
+    const { handover, boot, sessions, fenced } = await start();
+    const { token } = boot();
+    const [first, second] = [await handover.plan(token, peer), await handover.plan(token, peer)];
+    expect(second).toBe(first);
+    expect(fenced).toHaveLength(2);
+    expect(sessions.of(red5)?.events.filter(({ what }) => what === 'overlay checked')).toHaveLength(1);
+  });
+  test('is a refusal that the node can repeat when a disk is no disk', async () => {
+    const { handover, boot, disk, overlays, image, sessions, state } = await start();
+    await overlays.reset(red5, image.digest);
+    writeFileSync(disk, 'rubbish');
+    const { token } = boot();
+    const text = await handover.plan(token, peer);
+    expect(text).toMatch(
+      /^PLAN_NODE='red5'\nPLAN_TIME='0'\nPLAN_REFUSAL='The overlay of red5 is damaged: .*cardless reimage red5 gives it a fresh one.*'\n$/,
+    );
+    handover.event(token, peer, 'failed', 'plan: The overlay of red5 is damaged');
+    expect(sessions.of(red5)).toMatchObject({ outcome: 'failed', failure: 'plan: The overlay of red5 is damaged' });
+    expect(readdirSync(join(state, 'exports/overlay'))).toEqual([]);
+  });
   test('gives the address that asks its disks, and nobody else', async () => {
     const { state, handover, boot, disk, root } = await start();
     const text = await handover.plan(boot().token, peer);
     expect(text).toContain("PLAN_NODE='red5'");
     expect(readlinkSync(join(state, 'exports/root', peer))).toBe(root);
     expect(readlinkSync(join(state, 'exports/overlay', peer))).toBe(disk);
-  });
-  test('ends what the last boot left of its connections, before its disk is touched', async () => {
-    const { state, handover, boot, fenced } = await start();
-    await handover.plan(boot().token, peer);
-    expect(fenced).toEqual([join(state, 'overlays', red5)]);
   });
   test('a node that comes back with another address takes its overlay along', async () => {
     const { state, handover, boot } = await start();
@@ -228,5 +273,13 @@ describe('seed', () => {
     handover.ready(key, peer);
     handover.ready(key, peer);
     expect(sessions.of(red5)).toMatchObject({ outcome: 'ready', stage: 'ready' });
+    expect(() => handover.space('wrong', peer, 'data', 93)).toThrow('not of a boot of yours');
+    expect(() => handover.space(key, peer, 'swap', 93)).toThrow('There is no disk "swap"');
+    handover.space(key, peer, 'data', 93);
+    handover.space(key, peer, 'data', 12);
+    expect(sessions.of(red5)?.events.slice(-2)).toMatchObject([
+      { what: 'data volume nearly full', detail: '93 %' },
+      { what: 'data volume has space again', detail: '12 %' },
+    ]);
   });
 });

@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, mkdtempSync, readdirSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
@@ -6,7 +6,6 @@ import { parseImageName } from '#src/domain/image.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
 import { moduleClosure, readModulesList } from '#src/images/modules.ts';
 import { publishImage } from '#src/images/publish.ts';
-import { loadRecipe, recipeKey } from '#src/images/recipe.ts';
 
 const facts = { name: parseImageName('test'), arch: 'arm64', kernelVersion: '6.12', rootFormat: 'erofs' } as const;
 
@@ -51,11 +50,38 @@ describe('publishing', () => {
     expect(await new ImageCatalog(directory).list()).toEqual([]);
     expect(await new ImageCatalog(join(directory, 'absent')).list()).toEqual([]);
   });
-  test('a manifest that cannot be read is named', async () => {
+  test.each([
+    ['is cut off', (text: string) => text.slice(0, 40)],
+    ['has a flipped bit in a size', (text: string) => text.replace('"bytes": 6', '"bytes": 7')],
+    ['has another name', (text: string) => text.replace('"test"', '"tesu"')],
+  ])('an image whose manifest %s is named, and the others are there', async (_what, damage) => {
     const directory = images();
-    mkdirSync(join(directory, 'a'.repeat(64)), { recursive: true });
-    writeFileSync(join(directory, 'a'.repeat(64), 'manifest.json'), '{"name":');
-    await expect(new ImageCatalog(directory).list()).rejects.toThrow(/manifest\.json cannot be read/);
+    const good = await publishImage(draft('root'), facts, directory, new Date(0));
+    const bad = await publishImage(draft('other'), facts, directory, new Date(1));
+    const file = join(directory, bad.digest, 'manifest.json');
+    const text = readFileSync(file, 'utf8');
+    expect(damage(text)).not.toBe(text);
+    writeFileSync(file, damage(text));
+    const catalog = new ImageCatalog(directory);
+    expect(await catalog.list()).toEqual([good]);
+    expect(await catalog.newest(facts.name, 'arm64')).toEqual(good);
+    expect(await catalog.listBroken()).toMatchObject([{ digest: bad.digest, reason: expect.stringContaining(file) }]);
+    // Published again it is whole again.
+    await publishImage(draft('other'), facts, directory, new Date(2));
+    expect(await catalog.listBroken()).toEqual([]);
+    expect((await catalog.list()).map((image) => image.digest)).toEqual([bad.digest, good.digest]);
+  });
+  test('removing takes a version away as a whole, and leaves nothing in the work folder', async () => {
+    const directory = images();
+    const work = join(directory, '../work');
+    const one = await publishImage(draft('root'), facts, directory, new Date(0));
+    const two = await publishImage(draft('other'), facts, directory, new Date(1));
+    const catalog = new ImageCatalog(directory);
+    await catalog.remove(two.digest, work);
+    expect(await catalog.list()).toEqual([one]);
+    expect(readdirSync(directory)).toEqual([one.digest]);
+    expect(readdirSync(work)).toEqual([]);
+    await expect(catalog.remove(two.digest, work)).rejects.toThrow(/is gone/);
   });
 });
 
@@ -78,27 +104,5 @@ describe('modules of the initramfs', () => {
       { name: 'nbd', load: true },
       { name: 'lan78xx', load: false },
     ]);
-  });
-});
-
-describe('recipes', () => {
-  test('the shipped one is valid', async () => {
-    expect(await loadRecipe('debian-13')).toMatchObject({ suite: 'trixie', architectures: ['arm64', 'amd64'] });
-  });
-  test.each([
-    ['nothing', /There is no recipe "nothing"/],
-    ['../x', /is not an image name/],
-  ])('%s is refused', async (name, message) => {
-    await expect(loadRecipe(name)).rejects.toThrow(message);
-  });
-  test('the key follows recipe, architecture and builder', async () => {
-    const recipe = await loadRecipe('debian-13');
-    const keys = [
-      recipeKey(recipe, 'arm64', 1),
-      recipeKey(recipe, 'amd64', 1),
-      recipeKey(recipe, 'arm64', 2),
-      recipeKey({ ...recipe, packages: [] }, 'arm64', 1),
-    ];
-    expect(new Set(keys).size).toBe(4);
   });
 });

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { parseMac } from '#src/domain/mac.ts';
 import { parseSerial } from '#src/domain/serial.ts';
 import { architectureCodes, firstKnownCode } from '#src/policy/architecture-codes.ts';
-import { architectureOf, classifyClient, recallClient } from '#src/policy/classify-client.ts';
+import { architecturesOf, classifyClient, recallClient } from '#src/policy/classify-client.ts';
 import { type DhcpMessage, decodeDhcp } from '#src/protocol/dhcp/message.ts';
 import { capture } from '../support/captures.ts';
 
@@ -124,8 +124,11 @@ test('all 42 registered architecture codes have a name', () => {
 });
 
 test('architectures', () => {
-  expect(architectureOf({ class: 'pi3-rom' }, undefined)).toBe('arm64');
-  expect(architectureOf({ class: 'ipxe' }, parseSerial('11111111-2222-3333-4444-555555555555'))).toBe('amd64');
-  expect(architectureOf({ class: 'ipxe', pxeArch: 11 }, undefined)).toBe('arm64');
+  expect(architecturesOf({ class: 'pi3-rom' }, undefined)).toEqual(['arm64', 'armhf']);
+  expect(architecturesOf({ class: 'lease' }, parseSerial('91cdf03d'))).toEqual(['arm64', 'armhf']);
+  expect(architecturesOf({ class: 'pi5-eeprom' }, parseSerial('91cdf03d'))).toEqual(['arm64']);
+  expect(architecturesOf({ class: 'ipxe' }, parseSerial('11111111-2222-3333-4444-555555555555'))).toEqual(['amd64']);
+  expect(architecturesOf({ class: 'ipxe', pxeArch: 11 }, undefined)).toEqual(['arm64']);
+  expect(architecturesOf({ class: 'u-boot', pxeArch: 21 }, undefined)).toEqual(['armhf']);
   expect(parseMac('b827ebfe3a41')).toBe('b8:27:eb:fe:3a:41');
 });

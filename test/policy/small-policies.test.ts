@@ -11,6 +11,7 @@ import { RateLimit } from '#src/policy/rate-limit.ts';
 import { renderCmdlineTxt, renderConfigTxt, renderIpxeBoot } from '#src/policy/render-config.ts';
 import { nextRestart } from '#src/policy/restart-policy.ts';
 import { isExpectedMissing, readTftpPath } from '#src/policy/tftp-path.ts';
+import { readConfigTxt } from '#src/sim/config-txt.ts';
 
 describe('addresses', () => {
   const pool = parseAddressRange('10.0.0.10-10.0.0.12');
@@ -134,6 +135,19 @@ describe('rendered texts', () => {
     expect(text.length).toBeLessThan(4096);
     expect(Math.max(...text.split('\n').map((line) => line.length))).toBeLessThan(80);
   });
+  test.each([
+    ['arm64', 'kernel8.img', '1'],
+    ['armhf', 'kernel7.img', '0'],
+  ] as const)('a Pi 3 reads the kernel of %s out of it', (arch, kernel, bits) => {
+    const text = renderConfigTxt({ ...facts, image: { ...facts.image, arch } });
+    expect(text).toContain(`arm_64bit=${bits}\n`);
+    const read = readConfigTxt(Buffer.from(text), { models: ['pi3'], serial: '91cdf03d' });
+    expect(read).toMatchObject({ kernel, initramfs: ['initramfs.img'] });
+  });
+  test("an image's own kernel arguments come before those that tell the server", () => {
+    const text = renderCmdlineTxt({ ...facts, image: { ...facts.image, kernelArguments: ['cgroup_enable=memory', 'quiet'] } });
+    expect(text).toContain(' panic=30 cgroup_enable=memory quiet cardless.server=');
+  });
   test('cmdline.txt is one line with server, token and the NIC that booted', () => {
     const text = renderCmdlineTxt(facts);
     expect(text.trimEnd().split('\n')).toHaveLength(1);
@@ -152,6 +166,8 @@ describe('rendered texts', () => {
       digest: facts.image.digest,
       rootFormat: 'erofs',
       overlay: 'persistent',
+      ephemeralPercent: 50,
+      dataVolume: true,
     });
     expect(text).toContain("PLAN_NODE='red5'\nPLAN_TIME='12'\n");
     expect(

@@ -195,7 +195,7 @@ describe('flags of cardless sim', () => {
     ['a serial for many', { count: '2', serial: '91cdf03d' }, /are for a single board/],
     ['the serial of a Pi for a PC', { model: 'ipxe', serial: '91cdf03d' }, /is not a serial of a PC/],
     ['no boards', { count: '0' }, /0 boards cannot be played/],
-    ['lab and interface', { lab: true, interface: 'eth0' }, /--lab makes a network of its own/],
+    ['lab and interface', { lab: true, interface: 'eth0' }, /--lab would have no effect: --interface plays/],
     ['an unknown mode', { mode: 'off' }, /is not a mode of the lab/],
     ['files of many boards', { count: '2', out: '/tmp/x' }, /--out is for a single Raspberry Pi/],
   ])('refused: %s', (_name, change, message) => {

@@ -2,12 +2,15 @@ import { mkdtempSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { describe, expect, test } from 'vitest';
-import { parseImageDigest, parseImageName } from '#src/domain/image.ts';
+import { type Image, parseImageDigest, parseImageName } from '#src/domain/image.ts';
+import { parseImageRef, parseImageTag } from '#src/domain/image-ref.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseMac } from '#src/domain/mac.ts';
 import { type Node, parseNodeName } from '#src/domain/node.ts';
+import { parseRootPath } from '#src/domain/overlay.ts';
 import { parseSerial } from '#src/domain/serial.ts';
 import { openDatabase } from '#src/store/database.ts';
+import { ImageTagStore } from '#src/store/image-tags.ts';
 import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
@@ -33,6 +36,20 @@ describe('database', () => {
     const second = openDatabase(path);
     expect(new NodeStore(second).list()).toEqual([node('red5', { address: parseIpv4('10.0.0.5') })]);
     expect(new LeaseStore(second).addressOf(parseMac('b827eb6c4c16'))).toBe('10.0.0.5');
+  });
+  test('the disks that a node is to have, and what is to be carried over until that was done', () => {
+    const path = file();
+    const digest = parseImageDigest('a'.repeat(64));
+    const carry = { from: digest, paths: [parseRootPath('/home')] };
+    const wanted = node('red5', { overlayBytes: 2 ** 40, dataBytes: 0, carry });
+    const nodes = new NodeStore(openDatabase(path));
+    nodes.add([wanted]);
+    expect(new NodeStore(openDatabase(path)).list()).toEqual([wanted]);
+    nodes.update(wanted.name, { dataBytes: 2 ** 33, carry: null });
+    const { carry: _carry, ...rest } = wanted;
+    for (const store of [nodes, new NodeStore(openDatabase(path))]) {
+      expect(store.list()).toEqual([{ ...rest, dataBytes: 2 ** 33 }]);
+    }
   });
   test('only its owner can read it', () => {
     const path = file();
@@ -109,5 +126,40 @@ describe('sessions', () => {
     const kept = sessions.of(parseNodeName('red5'));
     expect(kept.map(({ id }) => id)).toEqual(Array.from({ length: 20 }, (_, index) => String(24 - index)));
     expect(sessions.latest().map(({ id }) => id)).toEqual(['24']);
+  });
+});
+
+describe('tags of images', () => {
+  const image = (digit: string, arch: 'arm64' | 'amd64' = 'arm64'): Image => ({
+    name: parseImageName('debian-13'),
+    digest: parseImageDigest(digit.repeat(64)),
+    arch,
+    kernelVersion: '6.12',
+    rootFormat: 'erofs',
+    files: [],
+    createdAt: '',
+  });
+  const stable = parseImageTag('stable');
+  test('move from one version to another, for each architecture, and are there after a restart', () => {
+    const path = file();
+    const tags = new ImageTagStore(openDatabase(path));
+    tags.set([image('a'), image('b', 'amd64')], stable);
+    tags.set([image('c')], stable);
+    tags.set([image('c')], parseImageTag('prod'));
+    const again = new ImageTagStore(openDatabase(path));
+    for (const store of [tags, again]) {
+      expect(store.digestOf(parseImageName('debian-13'), 'arm64', stable)).toBe(image('c').digest);
+      expect(store.digestOf(parseImageName('debian-13'), 'amd64', stable)).toBe(image('b').digest);
+      expect(store.of(image('a').digest)).toEqual([]);
+      expect(store.of(image('c').digest)).toEqual(['prod', 'stable']);
+    }
+    expect(again.remove(parseImageName('debian-13'), stable, ['arm64'])).toMatchObject([{ digest: image('c').digest }]);
+    expect(again.remove(parseImageName('debian-13'), stable, ['arm64'])).toEqual([]);
+    expect(new ImageTagStore(openDatabase(path)).of(image('c').digest)).toEqual(['prod']);
+  });
+  test('a node keeps its reference, whatever form it has', () => {
+    const path = file();
+    new NodeStore(openDatabase(path)).add([node('red5', { image: parseImageRef('debian-13:stable') })]);
+    expect(new NodeStore(openDatabase(path)).list()).toEqual([node('red5', { image: parseImageRef('debian-13:stable') })]);
   });
 });

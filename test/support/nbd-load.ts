@@ -1,4 +1,4 @@
-/** The load client in C (bench/nbd-load.c): many nodes with the attacher's handshake, each from an address of its own. */
+/** The load client in C (bench/nbd-storm.c): many nodes with the attacher's handshake, each from an address of its own. */
 import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -41,8 +41,8 @@ export function addressOf(client: number): string {
 let building: Promise<string> | undefined;
 
 async function build(): Promise<string> {
-  const program = join(await mkdtemp(join(tmpdir(), 'cardless-nbd-load-')), 'nbd-load');
-  await run('gcc', ['-O2', '-Wall', '-Wextra', '-pthread', '-o', program, join(projectRoot, 'bench/nbd-load.c')]);
+  const program = join(await mkdtemp(join(tmpdir(), 'cardless-nbd-storm-')), 'nbd-storm');
+  await run('gcc', ['-O2', '-Wall', '-Wextra', '-pthread', '-o', program, join(projectRoot, 'bench/nbd-storm.c')]);
   return program;
 }
 
@@ -56,7 +56,7 @@ export async function nbdLoad(options: NbdLoadOptions): Promise<NbdLoad> {
     async round() {
       const { value, done } = await lines.next();
       if (done) {
-        throw new Error(`nbd-load ended: ${(await child).stderr}`);
+        throw new Error(`nbd-storm ended: ${(await child).stderr}`);
       }
       return Round.parse(JSON.parse(String(value)));
     },

@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { UserError } from '../../domain/errors.ts';
 import { type Context, requireRoot } from '../context.ts';
+import { ownRunFolder } from '../run-folder.ts';
 import { ensureTools } from '../setup.ts';
 import type { Bench } from './bench.ts';
 import { BenchNetwork } from './bench-network.ts';
@@ -16,6 +17,7 @@ import { PeerPrograms } from './peers.ts';
 import { type Plan, planOf } from './plan.ts';
 import { BenchProgress } from './progress.ts';
 import { markdownReport, type Report, textReport, withTables } from './report.ts';
+import { addRootBench } from './root/root-command.ts';
 import { measureStorm } from './storm-cells.ts';
 import { measureTftp, type TftpResults, tftpPlanSeconds } from './tftp-cells.ts';
 
@@ -31,9 +33,9 @@ interface BenchOptions {
 }
 
 export function addBenchCommands(program: Command, contextOf: () => Context): void {
-  program
-    .command('bench')
-    .description('measure this server against others, on a network of its own')
+  const bench = program.command('bench').description('measure this server against others, on a network of its own');
+  addRootBench(bench, contextOf);
+  bench
     .command('protocols')
     .description('TFTP and DHCP against dnsmasq, tftpd-hpa and Kea; many boards at once')
     .option('--quick', 'one round of short runs: under two minutes')
@@ -71,8 +73,7 @@ async function runBench(context: Context, options: BenchOptions): Promise<Report
   const size = options.tiny ? 'tiny' : options.quick ? 'quick' : 'full';
   const plan = planOf(size, options.rounds);
   const wanted = (part: Part): boolean => options.only === undefined || options.only === part;
-  const directory = join(context.places.state, 'bench');
-  await rm(directory, { recursive: true, force: true });
+  const directory = await ownRunFolder(context.places.state, 'bench');
   const programs = await PeerPrograms.fetch(context);
   const write = (text: string): void => void process.stderr.write(text);
   const progress = new BenchProgress(plannedSeconds(plan, wanted), write, process.stderr.isTTY);

@@ -11,7 +11,9 @@ export interface Segment {
   readonly server: Ipv4;
   /** The relay agent that speaks for DHCP clients. */
   readonly relay: Ipv4;
-  /** The first of the addresses that TFTP clients use. */
+  /** The clients' end of the link. */
+  readonly clientInterface: string;
+  /** The first of the addresses that TFTP clients use; no kernel has them. */
   readonly firstClient: Ipv4;
 }
 
@@ -42,13 +44,13 @@ export class BenchNetwork implements AsyncDisposable {
     await run('ip', ['-n', namespace, 'link', 'add', interfaceName, 'type', 'veth', 'peer', 'name', link, 'netns', this.#clients]);
     await run('ip', ['-n', namespace, 'address', 'add', `${prefix}.0.1/16`, 'dev', interfaceName]);
     await run('ip', ['-n', this.#clients, 'address', 'add', `${prefix}.0.2/16`, 'dev', link]);
-    await run('ip', ['-n', namespace, 'link', 'set', interfaceName, 'up']);
+    // Else a window would cross this link as one packet (UDP_SEGMENT), which no wire can do.
+    await run('ip', ['-n', namespace, 'link', 'set', interfaceName, 'gso_max_segs', '1', 'up']);
     await run('ip', ['-n', this.#clients, 'link', 'set', link, 'up']);
-    // Every address of it is the clients' own, without hundreds of entries on the interface.
-    await run('ip', ['-n', this.#clients, 'route', 'add', 'local', `${prefix}.1.0/24`, 'dev', 'lo']);
     return {
       namespace,
       interfaceName,
+      clientInterface: link,
       subnet: parseSubnet(`${prefix}.0.0/16`),
       server: parseIpv4(`${prefix}.0.1`),
       relay: parseIpv4(`${prefix}.0.2`),

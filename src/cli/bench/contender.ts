@@ -12,6 +12,8 @@ export interface Contender extends AsyncDisposable {
   readonly segment: Segment;
   /** Spent since it was started; NaN where that cannot be told. */
   cpuSeconds(): Promise<number>;
+  /** What its processes have at this moment; NaN where that cannot be told. */
+  memoryBytes(): Promise<number>;
 }
 
 export interface ContenderOptions {
@@ -43,5 +45,11 @@ export async function startContender({ name, segment, command, untilReady }: Con
   const child = stack.use(startChild(file, args, { graceMs: stopGraceMs, onLine }));
   await untilReady(child, said);
   const owned = stack.move();
-  return { name, segment, cpuSeconds: () => account.seconds(), [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  return {
+    name,
+    segment,
+    cpuSeconds: () => account.seconds(),
+    memoryBytes: () => account.memoryBytes(),
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
 }

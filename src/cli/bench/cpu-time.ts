@@ -53,6 +53,16 @@ export class CpuAccount implements AsyncDisposable {
     return usageSeconds(await readFile(join(this.#directory, 'cpu.stat'), 'utf8')) ?? Number.NaN;
   }
 
+  /** Of all its processes: each page is counted once, shared between those that have it (proc(5), smaps_rollup). NaN where unknown. */
+  async memoryBytes(): Promise<number> {
+    if (this.#directory === undefined) {
+      return Number.NaN;
+    }
+    const pids = (await readFile(join(this.#directory, 'cgroup.procs'), 'utf8')).split('\n').filter((line) => line !== '');
+    const sizes = await Promise.all(pids.map((pid) => readFile(`/proc/${pid}/smaps_rollup`, 'utf8').then(pssBytes, () => 0)));
+    return sizes.reduce((sum, size) => sum + size, 0);
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     if (this.#directory !== undefined) {
       // A process that is just ending keeps it; the next run removes it then.
@@ -65,6 +75,11 @@ export class CpuAccount implements AsyncDisposable {
 export function usageSeconds(text: string): number | undefined {
   const usage = /^usage_usec (\d+)$/m.exec(text)?.[1];
   return usage === undefined ? undefined : Number(usage) / 1e6;
+}
+
+/** Of a smaps_rollup file. */
+export function pssBytes(text: string): number {
+  return Number(/^Pss: +(\d+) kB$/m.exec(text)?.[1] ?? 0) * 1024;
 }
 
 async function removeLeftovers(mount: string): Promise<void> {

@@ -93,6 +93,7 @@ export class LoadClients {
   async tftp(segment: Segment, load: TftpLoad): Promise<TftpReport> {
     const args = flags({
       server: segment.server,
+      device: segment.clientInterface,
       first: segment.firstClient,
       clients: load.clients,
       blksize: load.blksize,

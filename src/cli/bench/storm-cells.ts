@@ -4,6 +4,7 @@ import { z } from 'zod';
 import { projectRoot } from '../../config/places.ts';
 import { messageOf, UserError } from '../../domain/errors.ts';
 import { run } from '../../process/run.ts';
+import { preferred } from './contender.ts';
 import type { StormRow } from './figures.ts';
 import type { BenchProgress } from './progress.ts';
 
@@ -65,7 +66,10 @@ async function measureCell(cell: StormCell, state: string, signal: AbortSignal):
   const said: string[] = [];
   try {
     // It exits with 1 when not all boards are up, which is a result and no failure of the measurement.
-    const failure = await run(process.execPath, args, { signal, onLine: (line) => said.push(line) }).then(
+    const failure = await run('setsid', [...preferred([process.execPath, args]).flat()], {
+      signal,
+      onLine: (line) => said.push(line),
+    }).then(
       () => undefined,
       (error: unknown) => error,
     );

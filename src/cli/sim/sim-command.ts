@@ -48,7 +48,7 @@ export function addSimCommand(program: Command, contextOf: () => Context): void 
     .option('--count <number>', 'how many of them, all switched on at once', '1')
     .option('--interface <name>', 'play on this interface, against the server that is there')
     .option('--lab', 'make a network with a server of its own (default without --interface)')
-    .option('--mode <mode>', 'in the lab: full, or proxy beside a foreign DHCP server', 'full')
+    .option('--mode <mode>', 'in the lab: full, or proxy beside a foreign DHCP server (default: full)')
     .option('--image <name>', 'what the boards boot (default in the lab: generated boot files)')
     .option('--boot-bytes <size>', 'in the lab: how much each board fetches, for example 40M')
     .option('--serial <serial>', 'serial number of a single board')

@@ -1,5 +1,5 @@
 /** A network of its own with the real server, on which simulated boards boot. */
-import { mkdir, rm, symlink, writeFile } from 'node:fs/promises';
+import { symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { projectRoot } from '../../config/places.ts';
@@ -13,6 +13,7 @@ import type { Context } from '../context.ts';
 import { DemoServer } from '../demo/demo-server.ts';
 import { demoImage, ensureImages } from '../ensure-images.ts';
 import { bytes } from '../format.ts';
+import { ownRunFolder } from '../run-folder.ts';
 import { downloadBootPrograms, ensureTools } from '../setup.ts';
 import { parseBytes, type SimFlags, type SimPlan } from './sim-options.ts';
 import { assertRunsInQemu, playInQemu } from './sim-qemu.ts';
@@ -37,9 +38,7 @@ export async function playInLab(context: Context, flags: SimFlags, plan: SimPlan
   await ensureTools(flags.mode === 'proxy' || flags.qemu === true ? 'test' : 'serve', context);
   await downloadBootPrograms(context);
   const env = { ...context.env, CARDLESS_CACHE: context.places.cache };
-  const state = join(context.places.state, 'sim');
-  await rm(state, { recursive: true, force: true });
-  await mkdir(state, { recursive: true });
+  const state = await ownRunFolder(context.places.state, 'sim');
   const image = await prepareImage(context, flags, plan, state);
   await using stack = new AsyncDisposableStack();
   const lab = stack.use(await Lab.create({ name: 'sim', address: parseIpv4(serverAddress), subnet: parseSubnet(subnet) }));

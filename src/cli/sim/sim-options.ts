@@ -1,6 +1,6 @@
 /** What the flags of `cardless sim` say. */
 import { UserError } from '../../domain/errors.ts';
-import { parseImageName } from '../../domain/image.ts';
+import { parseImageRef } from '../../domain/image-ref.ts';
 import { parseMac } from '../../domain/mac.ts';
 import { parseSerial } from '../../domain/serial.ts';
 import type { Faults } from '../../sim/faults.ts';
@@ -12,7 +12,7 @@ export interface SimFlags {
   readonly count: string;
   readonly interface?: string;
   readonly lab?: boolean;
-  readonly mode: string;
+  readonly mode?: string;
   readonly image?: string;
   readonly bootBytes?: string;
   readonly serial?: string;
@@ -73,7 +73,7 @@ export function readPlan(flags: SimFlags): SimPlan {
 }
 
 function checkTogether(flags: SimFlags, model: Model): void {
-  if (flags.mode !== 'full' && flags.mode !== 'proxy') {
+  if (flags.mode !== undefined && flags.mode !== 'full' && flags.mode !== 'proxy') {
     throw new UserError('bad-input', `"${flags.mode}" is not a mode of the lab`, { hint: 'One of: full, proxy' });
   }
   if (flags.mode === 'proxy' && model.firmware === 'u-boot') {
@@ -81,20 +81,37 @@ function checkTogether(flags: SimFlags, model: Model): void {
       hint: 'Leave out --mode proxy',
     });
   }
-  if (flags.lab === true && flags.interface !== undefined) {
-    throw new UserError('bad-input', '--lab makes a network of its own, --interface names one that is there', { hint: 'Give one of them' });
-  }
-  if (flags.qemu === true && flags.interface !== undefined) {
-    throw new UserError('bad-input', '--qemu boots a guest in the lab, --interface plays outside of it', { hint: 'Leave out --interface' });
-  }
+  refuseIgnored(flags);
   if (flags.out !== undefined && (flags.count !== '1' || !isPiModel(model))) {
     throw new UserError('bad-input', '--out is for a single Raspberry Pi');
   }
   if (flags.image !== undefined) {
-    parseImageName(flags.image);
+    parseImageRef(flags.image);
   }
   if (flags.image !== undefined && flags.bootBytes !== undefined) {
     throw new UserError('bad-input', '--boot-bytes is the size of generated boot files, --image has its own', { hint: 'Give one of them' });
+  }
+}
+
+/** A flag without effect would leave its user with a wrong idea of what was tried. */
+function refuseIgnored(flags: SimFlags): void {
+  const elsewhere = '--interface plays against the server that is there';
+  const inGuest = '--qemu goes on into a guest, whose network has no faults';
+  const pairs: readonly (readonly [boolean, string, string])[] = [
+    [flags.interface !== undefined && flags.lab === true, '--lab', elsewhere],
+    [flags.interface !== undefined && flags.qemu === true, '--qemu', elsewhere],
+    [flags.interface !== undefined && flags.mode !== undefined, '--mode', elsewhere],
+    [flags.interface !== undefined && flags.bootBytes !== undefined, '--boot-bytes', elsewhere],
+    [flags.interface === undefined && flags.register === true, '--register', 'in the lab the boards are registered anyway'],
+    [flags.qemu === true && flags.loss !== '0', '--loss', inGuest],
+    [flags.qemu === true && flags.dup !== '0', '--dup', inGuest],
+    [flags.qemu === true && flags.reorder !== '0', '--reorder', inGuest],
+    [flags.qemu === true && flags.latency !== '0', '--latency', inGuest],
+    [flags.qemu === true && flags.bandwidth !== undefined, '--bandwidth', inGuest],
+  ];
+  const [ignored] = pairs.filter(([isGiven]) => isGiven);
+  if (ignored) {
+    throw new UserError('bad-input', `${ignored[1]} would have no effect: ${ignored[2]}`, { hint: 'Leave out one of the two' });
   }
 }
 

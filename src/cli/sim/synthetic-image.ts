@@ -18,8 +18,8 @@ const sizes = {
   'initramfs.img': 3_000_000,
 } as const;
 const deviceTreeBytes = 34_000;
-const kernelBytes = { arm64: 13_000_000, amd64: 11_000_000 } as const;
-const kernelNames = { arm64: 'kernel8.img', amd64: 'vmlinuz' } as const;
+const kernelBytes = { arm64: 13_000_000, armhf: 5_500_000, amd64: 11_000_000 } as const;
+const kernelNames = { arm64: 'kernel8.img', armhf: 'kernel7.img', amd64: 'vmlinuz' } as const;
 const rootBytes = 65_536;
 
 export interface SyntheticOptions {

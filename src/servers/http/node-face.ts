@@ -2,6 +2,7 @@
 import express, { type ErrorRequestHandler, type Express, type Request, type Response } from 'express';
 import { UserError } from '../../domain/errors.ts';
 import { type Ipv4, parseIpv4 } from '../../domain/ipv4.ts';
+import { type AgentFaceOptions, createAgentFace } from './agent-face.ts';
 import { createPiBoot, type PiBootOptions } from './pi-boot.ts';
 
 export interface NodeFaceOptions {
@@ -18,6 +19,9 @@ export interface NodeFaceOptions {
   readonly seed: (token: string, peer: Ipv4) => Promise<Buffer>;
   readonly event: (token: string, peer: Ipv4, name: string, detail: string) => void;
   readonly ready: (key: string, peer: Ipv4) => void;
+  readonly agent: AgentFaceOptions;
+  /** How full a file system of the node that runs is. */
+  readonly space: (key: string, peer: Ipv4, what: string, percent: number) => void;
   readonly piBoot: PiBootOptions;
   readonly onFailure: (error: unknown) => void;
 }
@@ -59,6 +63,15 @@ export function createNodeFace(options: NodeFaceOptions): Express {
   });
   app.post('/v1/ready', (request, response) => {
     options.ready(tokenOf(request), peerOf(request));
+    response.status(204).end();
+  });
+  app.use(createAgentFace(options.agent, (request) => ({ key: tokenOf(request), peer: peerOf(request) })));
+  app.post('/v1/space/:what', text, (request, response) => {
+    const percent = /^(\d{1,3})%?\s*$/.exec(textOf(request.body))?.[1];
+    if (percent === undefined) {
+      throw new UserError('bad-input', 'A percentage is needed');
+    }
+    options.space(tokenOf(request), peerOf(request), String(request.params['what']), Number(percent));
     response.status(204).end();
   });
   app.use(createPiBoot(options.piBoot, peerOf));

@@ -29,6 +29,8 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
     seed: (token) => (token === 'good' ? Promise.resolve(Buffer.from('seed')) : refuse()),
     event: (token, _peer, name, detail) => void asked.push(`${token} ${name} ${detail}`),
     ready: (key) => (key === 'agent' ? undefined : refuse()),
+    agent: { order: () => Promise.resolve(''), frozen: () => Promise.resolve(), thawed: refuse },
+    space: (key, _peer, what, percent) => (key === 'agent' && what === 'data' && percent === 93 ? undefined : refuse()),
     piBoot: { file: refuse },
     onFailure: (error) => {
       throw error;

@@ -4,7 +4,7 @@ import { appendFile, chmod, copyFile, cp, mkdir, mkdtemp, readdir, readFile, sym
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
-import { projectRoot } from '#src/config/places.ts';
+import { findPlaces, projectRoot } from '#src/config/places.ts';
 import { type Image, parseImageName } from '#src/domain/image.ts';
 import { assembleImage, initramfsFile } from '#src/images/assemble.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
@@ -109,10 +109,11 @@ async function publishRoots(images: string, parts: Parts, debian: boolean): Prom
   for (const { name, root, rootFormat } of roots) {
     const kernel = { version: parts.kernelVersion, modules: parts.modules, initramfs: initramfsFile };
     await assembleImage(
-      { root, rootFormat, boot, kernels: [kernel], busybox: parts.busybox },
+      { root, rootFormat, boot, kernels: [kernel] },
       { name: parseImageName(name), arch: 'amd64' },
       {
         images,
+        cache: findPlaces({ env: process.env }).cache,
         work: join(parts.work, name),
         signal: new AbortController().signal,
         onProgress: () => {},

@@ -1,0 +1,48 @@
+import { expect, test } from 'vitest';
+import { findPlaces } from '#src/config/places.ts';
+import { pcSerial, ready, virtualPc } from '../test/support/guests.ts';
+import { cardless, startLab } from '../test/support/lab-server.ts';
+
+const image = 'debian-docker';
+
+/** A root of a container out of the guest's own programs: nothing is fetched from anywhere. */
+const makeImage = [
+  'set -e',
+  'rm -rf /tmp/c; mkdir /tmp/c',
+  'for program in /bin/sh /bin/cat /bin/uname; do',
+  '  cp -L --parents "$program" /tmp/c',
+  '  ldd "$program" | grep -o \'/[^ ]*\' | xargs -I{} cp -L --parents {} /tmp/c',
+  'done',
+  'echo from-the-image >/tmp/c/words',
+  'tar -C /tmp/c -c . | docker import - own >/dev/null',
+].join('\n');
+
+test('Docker runs a container with overlay2 on the data volume, and both outlive a reimage', async () => {
+  await using lab = await startLab('containers');
+  const command = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await cardless(['--state', lab.state, ...args], {
+      env: { CARDLESS_CACHE: findPlaces({ env: process.env }).cache },
+    });
+    expect(code, stderr).toBe(0);
+    return stdout;
+  };
+  await command('image', 'build', image, '--arch', 'amd64');
+  await command('node', 'add', 'pc1', '--serial', pcSerial, '--image', image);
+  const ssh = (line: string): Promise<string> => lab.server.ssh('pc1', line, new AbortController().signal);
+  await using pc = virtualPc(lab);
+  await pc.powerOn();
+  const first = await ready(lab.server, 'pc1', pc);
+  // Its recipe wants a data volume, so nobody had to ask for one.
+  expect(await ssh('findmnt -nro SOURCE,FSTYPE -T /var/lib/docker')).toBe('/dev/nbd2[/var/lib/docker] ext4');
+  expect(await ssh("docker info --format '{{.Driver}} {{.DockerRootDir}}'")).toBe('overlay2 /var/lib/docker');
+  await ssh(makeImage);
+  const run = 'docker run --rm --network none';
+  expect(await ssh(`${run} own /bin/sh -c 'cat /words; uname -s'`)).toBe('from-the-image\nLinux');
+  await ssh(`${run} --name kept -v kept:/kept own /bin/sh -c 'echo written >/kept/file'`);
+
+  await command('reimage', 'pc1');
+  await ssh('systemctl reboot').catch(() => undefined);
+  await ready(lab.server, 'pc1', pc, first.boot?.id);
+  expect(await ssh(`${run} -v kept:/kept own /bin/cat /kept/file`)).toBe('written');
+  expect(await ssh('dmesg')).not.toMatch(/I\/O error|Remounting filesystem read-only/);
+});

@@ -1,0 +1,147 @@
+/** What the server asks of running nodes, by way of their agents. */
+import { randomBytes } from 'node:crypto';
+import type { Clock } from '../domain/clock.ts';
+import { UserError } from '../domain/errors.ts';
+import type { Ipv4 } from '../domain/ipv4.ts';
+import type { NodeName } from '../domain/node.ts';
+import type { AgentFaceOptions } from '../servers/http/agent-face.ts';
+import type { BootSessions } from './boot-sessions.ts';
+
+/** Shorter than the agent's own patience, and than what routers forget idle connections after. */
+const pollMs = 45_000;
+/** Between two questions of an agent. It waits for five seconds after one that failed. */
+const pollGapMs = 8000;
+/** Freezing writes out all that the node has in memory. */
+const freezeAnswerMs = 60_000;
+const thawAnswerMs = 15_000;
+/** The node lets go by itself after this long, whatever becomes of us. */
+const maxFrozenSeconds = 60;
+
+interface Freeze {
+  readonly node: NodeName;
+  readonly frozen: PromiseWithResolvers<AbortSignal>;
+  readonly goOn: PromiseWithResolvers<void>;
+  readonly thawed: PromiseWithResolvers<string>;
+}
+
+const timeout = Symbol('timeout');
+
+export class AgentOrders implements AgentFaceOptions {
+  readonly #sessions: BootSessions;
+  readonly #clock: Clock;
+  // BOUNDED: one per registered node.
+  readonly #polls = new Map<NodeName, (order: string) => void>();
+  // BOUNDED: one per commit that is running.
+  readonly #freezes = new Map<string, Freeze>();
+
+  constructor(sessions: BootSessions, clock: Clock) {
+    this.#sessions = sessions;
+    this.#clock = clock;
+  }
+
+  readonly order = async (key: string, peer: Ipv4): Promise<string> => {
+    const node = this.#nodeOf(key, peer);
+    const { promise, resolve } = Promise.withResolvers<string>();
+    // An agent that asks again has given up its earlier question.
+    this.#polls.get(node)?.('');
+    this.#polls.set(node, resolve);
+    const cancel = this.#clock.after(pollMs, () => resolve(''));
+    try {
+      return await promise;
+    } finally {
+      cancel();
+      if (this.#polls.get(node) === resolve) {
+        this.#polls.delete(node);
+      }
+    }
+  };
+
+  readonly frozen = async (key: string, peer: Ipv4, id: string, gone: AbortSignal): Promise<void> => {
+    const freeze = this.#require(key, peer, id);
+    freeze.frozen.resolve(gone);
+    await freeze.goOn.promise;
+  };
+
+  readonly thawed = (key: string, peer: Ipv4, id: string, how: string): void => {
+    this.#require(key, peer, id).thawed.resolve(how);
+  };
+
+  /**
+   * Runs `work` while the node's disk is held still. Answers with the reason when it was not, from the first to the last
+   * moment; `work` may have run all the same.
+   */
+  async whileFrozen(node: NodeName, work: () => Promise<void>): Promise<{ frozenMs: number } | { reason: string }> {
+    const id = randomBytes(12).toString('hex');
+    const freeze: Freeze = {
+      node,
+      frozen: Promise.withResolvers(),
+      goOn: Promise.withResolvers(),
+      thawed: Promise.withResolvers(),
+    };
+    this.#freezes.set(id, freeze);
+    try {
+      if (!(await this.#give(node, `freeze ${id} ${maxFrozenSeconds}\n`))) {
+        return { reason: 'no agent of the node listens' };
+      }
+      const gone = await this.#within(freezeAnswerMs, Promise.race([freeze.frozen.promise, freeze.thawed.promise]));
+      if (gone === timeout || typeof gone === 'string') {
+        return { reason: gone === timeout ? 'the agent did not answer' : `the agent could not hold the disk: ${gone}` };
+      }
+      const since = this.#clock.now();
+      await work();
+      const heldToTheEnd = !gone.aborted;
+      const frozenMs = this.#clock.now() - since;
+      freeze.goOn.resolve();
+      const how = await this.#within(thawAnswerMs, freeze.thawed.promise);
+      return heldToTheEnd && how === 'told' ? { frozenMs } : { reason: 'the node went on before the copy was complete' };
+    } finally {
+      // Whatever happened: the node is not kept waiting.
+      freeze.goOn.resolve();
+      this.#freezes.delete(id);
+    }
+  }
+
+  /** False when no agent asked in time. */
+  async #give(node: NodeName, order: string): Promise<boolean> {
+    const end = this.#clock.now() + pollGapMs;
+    for (;;) {
+      const poll = this.#polls.get(node);
+      if (poll) {
+        this.#polls.delete(node);
+        poll(order);
+        return true;
+      }
+      if (this.#clock.now() >= end) {
+        return false;
+      }
+      await new Promise<void>((resolve) => this.#clock.after(200, resolve));
+    }
+  }
+
+  async #within<T>(ms: number, promise: Promise<T>): Promise<T | typeof timeout> {
+    const { promise: late, resolve } = Promise.withResolvers<typeof timeout>();
+    const cancel = this.#clock.after(ms, () => resolve(timeout));
+    try {
+      return await Promise.race([promise, late]);
+    } finally {
+      cancel();
+    }
+  }
+
+  #require(key: string, peer: Ipv4, id: string): Freeze {
+    const node = this.#nodeOf(key, peer);
+    const freeze = this.#freezes.get(id);
+    if (freeze?.node !== node) {
+      throw new UserError('not-found', 'There is no such order');
+    }
+    return freeze;
+  }
+
+  #nodeOf(key: string, peer: Ipv4): NodeName {
+    const session = this.#sessions.byAgentKey(key);
+    if (!session || session.address !== peer) {
+      throw new UserError('not-permitted', 'This key is not of a boot of yours');
+    }
+    return session.node;
+  }
+}

@@ -1,0 +1,205 @@
+/** A node's disks, made fit for the boot that asks for them: nobody else on them, as large as wanted, checked. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { messageOf, UserError } from '../domain/errors.ts';
+import { type Image, shortDigest } from '../domain/image.ts';
+import type { Node, NodeName } from '../domain/node.ts';
+import type { ImageCatalog } from '../images/catalog.ts';
+import { carryPaths, type RootImage } from '../overlays/carry.ts';
+import type { DataVolumes } from '../overlays/data-volumes.ts';
+import { checkDisk } from '../overlays/disk-file.ts';
+import type { OverlayDisks } from '../overlays/overlay-disks.ts';
+import type { StoreSpace } from '../overlays/store-space.ts';
+import type { Turns } from '../overlays/turns.ts';
+import type { NodeStore } from '../store/nodes.ts';
+import type { Exports, NodeDisks } from './exports.ts';
+
+export interface NodeDisksOptions {
+  readonly nodes: NodeStore;
+  readonly images: ImageCatalog;
+  readonly overlays: OverlayDisks;
+  readonly data: DataVolumes;
+  readonly space: StoreSpace;
+  readonly exports: Exports;
+  readonly turns: Turns;
+  /** Of settings: what a node has that was not told otherwise. */
+  readonly overlayBytes: number;
+  readonly dataBytes: number;
+  /** Where halves of work are mounted. */
+  readonly work: string;
+  /** Ends every connection to files below these paths, and resolves when no process has one open. */
+  readonly fence: (paths: readonly string[]) => Promise<unknown>;
+}
+
+/** A line of the boot's timeline. */
+export type OnDiskNews = (what: string, detail?: string) => void;
+
+/** A new disk takes this much at once. */
+export const newDiskBytes = 2 ** 20;
+
+export class NodeDisksMaker {
+  readonly #options: NodeDisksOptions;
+
+  constructor(options: NodeDisksOptions) {
+    this.#options = options;
+  }
+
+  directoriesOf(node: NodeName): readonly string[] {
+    return [this.#options.overlays.directoryOf(node), this.#options.data.directoryOf(node)];
+  }
+
+  /** Is it the whole of a node's turn: whatever else is done with its disks has ended, and waits from now on. */
+  async inTurn<T>(node: NodeName, work: () => Promise<T>): Promise<T> {
+    return await this.#options.turns.wait(node, 'its boot', work);
+  }
+
+  /**
+   * Within `inTurn`. A machine that asks for its plan has no disk attached yet, so whoever is connected to one of its disks
+   * is what it was before: it is cut off for good before anything else touches the disk.
+   * @throws UserError when a disk cannot be used, with what to do
+   */
+  async prepare(node: Node, image: Image, news: OnDiskNews): Promise<NodeDisks> {
+    const { overlays, data, nodes, images, exports } = this.#options;
+    const directories = this.directoriesOf(node.name);
+    await exports.withdraw(directories);
+    await this.#options.fence(directories);
+    const persistent = node.overlay === 'persistent';
+    if (persistent) {
+      await this.#prepareOverlay(node, image, news);
+    } else if (node.reimage) {
+      nodes.update(node.name, { reimage: false });
+    }
+    const dataBytes = this.dataBytesOf(node, image);
+    if (dataBytes > 0) {
+      await this.#prepareData(node, dataBytes, news);
+    }
+    return {
+      directories,
+      root: images.pathOf(image.digest, 'root.img'),
+      ...(persistent ? { overlay: overlays.pathOf(node.name, image.digest) } : {}),
+      ...(dataBytes > 0 ? { data: data.pathOf(node.name) } : {}),
+    };
+  }
+
+  /** 0 is none. */
+  dataBytesOf(node: Node, image: Image | undefined): number {
+    return node.dataBytes ?? (image?.dataVolume ? this.#options.dataBytes : 0);
+  }
+
+  overlayBytesOf(node: Node): number {
+    return node.overlayBytes ?? this.#options.overlayBytes;
+  }
+
+  /** Each wish ends when it is done; a crash in between does it once more. */
+  async #prepareOverlay(node: Node, image: Image, news: OnDiskNews): Promise<void> {
+    const { overlays, nodes } = this.#options;
+    const { name, reimage } = node;
+    const bytes = this.overlayBytesOf(node);
+    const staged = reimage ? undefined : await overlays.applyStaged(name, image.digest);
+    if (staged !== undefined) {
+      news('overlay restored', staged);
+    }
+    if (reimage || !(await overlays.exists(name, image.digest))) {
+      await this.reset(node, image);
+      news('overlay made', shortDigest(image.digest));
+    }
+    if (reimage) {
+      nodes.update(name, { reimage: false });
+    }
+    const disk = overlays.pathOf(name, image.digest);
+    await this.#check(
+      node,
+      disk,
+      'overlay',
+      news,
+      `cardless reimage ${name} gives it a fresh one, cardless overlay restore ${name} LABEL an earlier state`,
+    );
+    if (await overlays.grow(name, image.digest, bytes)) {
+      news('overlay grown', `${bytes} bytes`);
+    }
+    await this.#carry(node, image, news);
+  }
+
+  /** A fresh disk of this version. @throws UserError no-space */
+  async reset(node: Node, { digest }: Pick<Image, 'digest'>): Promise<void> {
+    await this.#options.space.require(newDiskBytes, `an overlay of ${node.name}`);
+    await this.#options.overlays.reset(node.name, digest, { bytes: this.overlayBytesOf(node) });
+  }
+
+  async #prepareData(node: Node, bytes: number, news: OnDiskNews): Promise<void> {
+    const { data, space } = this.#options;
+    if ((await data.of(node.name)) === undefined) {
+      await space.require(newDiskBytes, `a data volume of ${node.name}`);
+    } else {
+      const disk = data.pathOf(node.name);
+      await this.#check(
+        node,
+        disk,
+        'data volume',
+        news,
+        `e2fsck -y ${disk} repairs what it can and may lose files; cardless node set ${node.name} --no-data boots without it`,
+      );
+    }
+    const done = await data.ensure(node.name, bytes);
+    if (done !== 'kept') {
+      news(`data volume ${done}`, `${bytes} bytes`);
+    }
+  }
+
+  async #check(node: Node, disk: string, what: string, news: OnDiskNews, remedy: string): Promise<void> {
+    const { ok, result } = await checkDisk(disk);
+    news(`${what} checked`, result);
+    if (!ok) {
+      throw new UserError('failed', `The ${what} of ${node.name} is damaged: ${result}`, { hint: remedy });
+    }
+  }
+
+  async #carry(node: Node, image: Image, news: OnDiskNews): Promise<void> {
+    const { nodes } = this.#options;
+    if (!node.carry) {
+      return;
+    }
+    // A path that is not there must not keep the node from booting ever again.
+    const done = await this.carry(node, image).catch((error: unknown) => {
+      if (!(error instanceof UserError)) {
+        throw error;
+      }
+      return `FAILED: ${messageOf(error)}`;
+    });
+    nodes.update(node.name, { carry: null });
+    news('carried over', done);
+  }
+
+  /** Within a turn, with nobody on the disks. @throws UserError */
+  async carry(node: Node, to: Image): Promise<string> {
+    const { overlays, work, images } = this.#options;
+    const { name, carry } = node;
+    if (!carry || carry.from === to.digest) {
+      return 'nothing: it is the same version';
+    }
+    const from = await images.require(carry.from);
+    if (!(await overlays.exists(name, from.digest))) {
+      throw new UserError('not-found', `${name} has no overlay of version ${shortDigest(from.digest)}`);
+    }
+    const source = overlays.pathOf(name, from.digest);
+    const { ok, result } = await checkDisk(source);
+    if (!ok) {
+      throw new UserError('failed', `The overlay of version ${shortDigest(from.digest)} is damaged: ${result}`);
+    }
+    const place = join(work, `carry-${name}`);
+    await mkdir(place, { recursive: true });
+    await overlays.rewrite(name, to.digest, async (disk) => {
+      await carryPaths({
+        from: { root: this.rootOf(from), disk: source },
+        to: { root: this.rootOf(to), disk },
+        paths: carry.paths,
+        work: place,
+      });
+    });
+    return `${carry.paths.map((path) => `/${path}`).join(' ')} from ${shortDigest(from.digest)}`;
+  }
+
+  rootOf(image: Image): RootImage {
+    return { file: this.#options.images.pathOf(image.digest, 'root.img'), format: image.rootFormat };
+  }
+}

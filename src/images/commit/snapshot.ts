@@ -1,0 +1,80 @@
+/** A copy of a disk that may be in use, as it was at one moment. */
+import { readdir, readFile, readlink } from 'node:fs/promises';
+import { join } from 'node:path';
+import { run } from '../../process/run.ts';
+
+export type Snapshot =
+  /** Nobody had it open. */
+  | { readonly kind: 'unused' }
+  /** The node wrote out what it had and held still meanwhile. */
+  | { readonly kind: 'frozen'; readonly frozenMs: number }
+  /** As after a power cut at that moment: whole, but without what the node had not written yet. */
+  | { readonly kind: 'crash-consistent'; readonly reason: string };
+
+/** Runs `work` while the node holds still. Answers why not, when that was not so from its first to its last moment. */
+export type Freeze = (work: () => Promise<void>) => Promise<{ readonly frozenMs: number } | { readonly reason: string }>;
+
+export interface SnapshotOptions {
+  readonly disk: string;
+  readonly target: string;
+  readonly freeze?: Freeze;
+  readonly signal: AbortSignal;
+}
+
+const copyArguments = ['--sparse=always', '--reflink=auto', '--'];
+
+export async function takeSnapshot({ disk, target, freeze, signal }: SnapshotOptions): Promise<Snapshot> {
+  const copy = async (): Promise<void> => void (await run('cp', [...copyArguments, disk, target], { signal }));
+  const users = await processesWith(disk);
+  if (users.length === 0) {
+    await copy();
+    return { kind: 'unused' };
+  }
+  const frozen = (await freeze?.(copy)) ?? { reason: 'no agent of the node listens' };
+  if ('frozenMs' in frozen) {
+    return { kind: 'frozen', frozenMs: frozen.frozenMs };
+  }
+  await copyWhileStopped(await processesWith(disk), disk, target, signal);
+  return { kind: 'crash-consistent', reason: frozen.reason };
+}
+
+/**
+ * Holds the processes that write to the disk, which takes every write between two of theirs: the node waits that long
+ * for its answers. A shell of its own does it, that lets them go on whatever becomes of us; it ends when it is told to.
+ */
+const copyStopped = `
+disk=$1; target=$2; shift 2
+trap 'kill -CONT "$@" 2>/dev/null' EXIT
+trap 'kill "$copy" 2>/dev/null; exit 1' HUP INT TERM
+kill -STOP "$@"
+for pid in "$@"; do
+  for task in /proc/"$pid"/task/*; do
+    while [ -e "$task/status" ] && ! grep -q '^State:.[TtZX]' "$task/status" 2>/dev/null; do sleep 0.01; done
+  done
+done
+cp ${copyArguments.join(' ')} "$disk" "$target" & copy=$!
+wait "$copy"
+`;
+
+async function copyWhileStopped(users: readonly number[], disk: string, target: string, signal: AbortSignal): Promise<void> {
+  await run('sh', ['-c', copyStopped, 'sh', disk, target, ...users.map(String)], { signal });
+}
+
+/** Those that have a file open for writing. */
+export async function processesWith(file: string): Promise<number[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
+  const found = await Promise.all(pids.map(async (pid) => ((await hasOpen(pid, file)) ? [Number(pid)] : [])));
+  return found.flat();
+}
+
+async function hasOpen(pid: string, file: string): Promise<boolean> {
+  const folder = join('/proc', pid, 'fd');
+  // Processes and descriptors come and go while we look.
+  for (const descriptor of await readdir(folder).catch(() => [])) {
+    const target = await readlink(join(folder, descriptor)).catch(() => '');
+    if (target === file && /^flags:\s+0*\d*[12]$/m.test(await readFile(join('/proc', pid, 'fdinfo', descriptor), 'utf8').catch(() => ''))) {
+      return true;
+    }
+  }
+  return false;
+}

@@ -1,0 +1,246 @@
+/** The boot files of an imported system: kernels with their modules, device trees, overlays, firmware. */
+import { chmod, copyFile, lstat, mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import zlib from 'node:zlib';
+import { UserError } from '../../domain/errors.ts';
+import type { Architecture } from '../../domain/image.ts';
+import { run } from '../../process/run.ts';
+import { initramfsFile, type KernelSource } from '../assemble.ts';
+import { type KernelArch, type KernelBytes, readKernel, readUnpacked } from './kernel-image.ts';
+import { type PiConfig, readPiConfig } from './pi-config.ts';
+import { openTree, type TreeAccess } from './tree-access.ts';
+
+const gunzip: (packed: Buffer, options: zlib.ZlibOptions) => Promise<Buffer> = promisify(zlib.gunzip);
+
+const maxKernelBytes = 256 * 1024 ** 2;
+
+export type ImportedKernel = KernelSource & { readonly file: string };
+
+export interface BootFilesFound {
+  /** The one that most boards boot is first. */
+  readonly kernels: readonly [ImportedKernel, ...ImportedKernel[]];
+  readonly skipped: readonly { readonly file: string; readonly reason: string }[];
+  readonly config: PiConfig;
+  /** Of cmdline.txt. */
+  readonly cmdline: readonly string[];
+}
+
+export interface BootFilesOptions {
+  /** The FAT partition's files, where there was one. */
+  readonly fat: string | undefined;
+  readonly tree: TreeAccess;
+  readonly arch: Architecture;
+  readonly work: string;
+  /** An empty directory for the result. */
+  readonly boot: string;
+  readonly signal: AbortSignal;
+}
+
+/** In order of how many boards boot them. */
+const piKernels = ['kernel8.img', 'kernel7l.img', 'kernel7.img', 'kernel.img', 'kernel_2712.img'];
+const firmware = /^(bootcode\.bin|start\w*\.elf|fixup\w*\.dat|bcm2[\w.+-]*\.dtb|armstub\w*\.bin|LICENCE\.broadcom|COPYING\.linux)$/;
+const overlay = /^(README|[\w.+-]+\.dtb[o]?)$/;
+
+/** A 32-bit system runs under a 64-bit kernel as well. */
+const kernelsOf: Readonly<Record<string, readonly KernelArch[]>> = { arm64: ['arm64'], amd64: ['amd64'], armhf: ['armhf', 'arm64'] };
+
+/** A kernel that a board may boot: the name it gets, and where it is. */
+interface Candidate {
+  readonly file: string;
+  readonly path: string;
+  readonly folder: TreeAccess;
+}
+
+type Skipped = { readonly file: string; readonly reason: string }[];
+
+/** @throws UserError bad-input: no kernel, none with modules, another architecture */
+export async function collectBootFiles(options: BootFilesOptions): Promise<BootFilesFound> {
+  const { tree, signal } = options;
+  const place = await piFolder(options);
+  const config = readPiConfig((await place?.folder.read(join(place.path, 'config.txt'))) ?? '');
+  const cmdline = ((await place?.folder.read(join(place.path, 'cmdline.txt'))) ?? '').trim().split(/\s+/);
+  const skipped: Skipped = [];
+  const pi = place ? await piCandidates(place, config) : [];
+  const candidates = pi.length > 0 ? pi : await pcCandidates(tree, options.arch);
+  const kernels: ImportedKernel[] = [];
+  for (const candidate of candidates) {
+    const kernel = kernels.some(({ file }) => file === candidate.file) ? undefined : await pairKernel(candidate, options, skipped);
+    if (kernel) {
+      kernels.push({ ...kernel, initramfs: kernels.length === 0 ? initramfsFile : initramfsOf(kernel.file) });
+    }
+  }
+  const [first, ...others] = kernels;
+  if (!first) {
+    throw noKernel(skipped, await moduleVersions(tree), options.arch);
+  }
+  if (place) {
+    await copyFirmware(place, options.boot);
+  }
+  await Promise.all([first, ...others].map(({ file }) => packPlain(join(options.boot, file), options.arch, signal)));
+  return { kernels: [first, ...others], skipped, config, cmdline: cmdline.filter((word) => word !== '') };
+}
+
+/** kernel_2712.img has initramfs_2712, as Raspberry Pi OS names them. */
+function initramfsOf(kernel: string): string {
+  return kernel.replace(/^kernel/, 'initramfs').replace(/\.img$/, '');
+}
+
+interface Folder {
+  readonly folder: TreeAccess;
+  readonly path: string;
+}
+
+/** Where the files are that a Pi's firmware looks for. */
+async function piFolder({ fat, tree, arch }: BootFilesOptions): Promise<Folder | undefined> {
+  const places: Folder[] = [
+    ...(fat === undefined ? [] : [{ folder: openTree(fat), path: '' }]),
+    { folder: tree, path: 'boot/firmware' },
+    { folder: tree, path: 'boot' },
+  ];
+  for (const place of arch === 'amd64' ? [] : places) {
+    const names = await place.folder.list(place.path);
+    if (names.some((name) => piKernels.includes(name)) || names.includes('config.txt')) {
+      return place;
+    }
+  }
+  return undefined;
+}
+
+async function piCandidates({ folder, path }: Folder, config: PiConfig): Promise<Candidate[]> {
+  const names = await folder.list(path);
+  const own = config.kernels.filter((name) => !piKernels.includes(name) && names.includes(name));
+  return [
+    ...piKernels.filter((name) => names.includes(name)).map((name) => ({ file: name, path: join(path, name), folder })),
+    ...own.map((name) => ({ file: 'kernel8.img', path: join(path, name), folder })),
+  ];
+}
+
+/** Newest first. */
+async function pcCandidates(tree: TreeAccess, arch: Architecture): Promise<Candidate[]> {
+  const inBoot = (await tree.list('boot')).filter((name) => /^(vmlinu[xz]|bzImage|Image)/.test(name)).map((name) => `boot/${name}`);
+  const beside = (await moduleVersions(tree)).flatMap((version) => [`usr/lib/modules/${version}/vmlinuz`]);
+  const file = arch === 'amd64' ? 'vmlinuz' : 'kernel8.img';
+  const newestFirst = (paths: string[]): string[] => paths.toSorted((a, b) => b.localeCompare(a, 'en', { numeric: true }));
+  return [...newestFirst(inBoot), ...newestFirst(beside)].map((path) => ({ file, path, folder: tree }));
+}
+
+async function pairKernel(
+  candidate: Candidate,
+  options: BootFilesOptions,
+  skipped: Skipped,
+): Promise<Omit<ImportedKernel, 'initramfs'> | undefined> {
+  const { path, folder, file } = candidate;
+  const skip = (reason: string): undefined => void skipped.push({ file: path, reason });
+  const bytes = await folder.head(path, maxKernelBytes);
+  if (!bytes) {
+    // A dangling link, as /boot/vmlinuz may be one.
+    return undefined;
+  }
+  const kernel = await identify(bytes);
+  if (kernel.kind !== 'kernel') {
+    return skip(kernel.kind === 'other' ? kernel.reason : 'it is packed twice');
+  }
+  if (!kernelsOf[options.arch]?.includes(kernel.arch)) {
+    return skip(`it is for ${kernel.arch}, the system for ${options.arch}`);
+  }
+  const modules = await copyModules(kernel.version, options);
+  if (modules === undefined) {
+    return skip(`its modules are missing: there is no lib/modules/${kernel.version} with modules.dep`);
+  }
+  const real = await folder.resolve(path);
+  if (real !== undefined) {
+    await copyPlainFile(real, join(options.boot, file));
+  }
+  return { file, version: kernel.version, modules };
+}
+
+async function identify(bytes: Buffer): Promise<KernelBytes> {
+  const kernel = readKernel(bytes);
+  if (kernel.kind !== 'gzip') {
+    return kernel;
+  }
+  try {
+    return readUnpacked(await gunzip(bytes.subarray(kernel.from), { maxOutputLength: maxKernelBytes }), kernel.arch);
+  } catch {
+    // Whatever zlib says about it, these bytes are no kernel.
+    return { kind: 'other', reason: 'it is damaged' };
+  }
+}
+
+async function moduleVersions(tree: TreeAccess): Promise<string[]> {
+  return [...new Set([...(await tree.list('usr/lib/modules')), ...(await tree.list('lib/modules'))])];
+}
+
+/**
+ * A copy without links, whose modules.dep names nothing outside of it: the initramfs is made by programs that follow
+ * both. Undefined when there are none.
+ */
+async function copyModules(version: string, { tree, work, signal }: BootFilesOptions): Promise<string | undefined> {
+  const target = join(work, 'modules', version);
+  for (const folder of [`usr/lib/modules/${version}`, `lib/modules/${version}`]) {
+    const dependencies = await tree.read(`${folder}/modules.dep`);
+    const real = await tree.resolve(folder);
+    if (dependencies === undefined || real === undefined) {
+      continue;
+    }
+    if (/(^|[\s/])\.\.\/|^\/|\s\//m.test(dependencies)) {
+      throw new UserError('bad-input', `${folder}/modules.dep names files outside of its folder`);
+    }
+    await mkdir(join(work, 'modules'), { recursive: true });
+    // Of several kernel files of one version.
+    if (!(await readdir(join(work, 'modules'))).includes(version)) {
+      await run('cp', ['-a', real, target], { signal });
+      await run('find', [target, '-not', '-type', 'f', '-not', '-type', 'd', '-delete'], { signal });
+    }
+    return target;
+  }
+  return undefined;
+}
+
+async function copyFirmware({ folder, path }: Folder, boot: string): Promise<void> {
+  const copy = async (from: string, names: RegExp, to: string): Promise<void> => {
+    for (const name of (await folder.list(from)).filter((candidate) => names.test(candidate))) {
+      const real = await folder.resolve(join(from, name));
+      if (real !== undefined) {
+        await mkdir(to, { recursive: true });
+        await copyPlainFile(real, join(to, name));
+      }
+    }
+  };
+  await copy(path, firmware, boot);
+  await copy(join(path, 'overlays'), overlay, join(boot, 'overlays'));
+}
+
+async function copyPlainFile(from: string, to: string): Promise<void> {
+  if ((await lstat(from)).isFile()) {
+    await copyFile(from, to);
+    await chmod(to, 0o644);
+  }
+}
+
+/** Firmware unpacks a gzip'd arm64 kernel itself, and TFTP is lock-step: a third of the bytes is a third of the time. */
+async function packPlain(file: string, arch: Architecture, signal: AbortSignal): Promise<void> {
+  const head = await readFile(file);
+  const kernel = readKernel(head);
+  if (arch === 'arm64' && kernel.kind === 'kernel') {
+    await run('gzip', ['-9', '-n', file], { signal });
+    await rename(`${file}.gz`, file);
+  }
+}
+
+function noKernel(skipped: Skipped, modules: readonly string[], arch: Architecture): UserError {
+  if (skipped.length > 0) {
+    const why = skipped.map(({ file, reason }) => `/${file}: ${reason}`).join('\n');
+    const have = modules.length === 0 ? 'no modules at all' : `modules for ${modules.join(', ')}`;
+    return new UserError('bad-input', `No kernel in it can be used (it has ${have}):\n${why}`, {
+      hint: 'Kernel and modules must be of one version; install the kernel package again in that system',
+    });
+  }
+  return new UserError('bad-input', 'There is no kernel in it', {
+    hint:
+      arch === 'amd64'
+        ? 'A container image has none: install a kernel package (linux-image-amd64) in it. It is looked for as /boot/vmlinuz-*'
+        : 'Its boot partition or /boot must have kernel8.img, or /boot/vmlinuz-*; a container image has neither',
+  });
+}

@@ -1,0 +1,112 @@
+/**
+ * Everything that comes from outside is written by GNU tar in a chroot of its own: names with "..", absolute names and
+ * links lead nowhere but into the tree. tar and its libraries are copied beside it and seen read-only, so nothing of the
+ * tree is ever run. Owners, modes, ACLs, extended attributes (capabilities), hard links and device nodes stay as they are.
+ */
+import { copyFile, mkdir, rmdir } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import { UserError } from '../../domain/errors.ts';
+import { containedCommand, run } from '../../process/run.ts';
+
+const toolsName = '.cardless-import';
+/** tar counts in records. */
+const recordBytes = 10_240;
+const recordsPerReport = 500;
+
+const reporting = `--delay-directory-restore --checkpoint=${recordsPerReport} --checkpoint-action=echo=@%u`;
+const attributes = ['--numeric-owner', '--acls', '--xattrs', "--xattrs-include='*'", "--xattrs-exclude='trusted.overlay.*'"].join(' ');
+
+/** What feeds tar's stdin. */
+export type TarSource =
+  | { readonly kind: 'archive'; readonly file: string }
+  /** Lines of bash that mount something on "$mnt", or set it to another directory; "$1" and on are `args`. */
+  | { readonly kind: 'directory'; readonly prepare: string; readonly args: readonly string[]; readonly oneFileSystem?: boolean };
+
+export interface TarOptions {
+  /** A directory of this job's own, for tools. */
+  readonly work: string;
+  /** Where it goes; made if it is not there. */
+  readonly tree: string;
+  /** Within the tree. */
+  readonly into?: string;
+  readonly signal: AbortSignal;
+  readonly onBytes: (bytes: number) => void;
+}
+
+/** @throws UserError bad-input, no-space, failed, cancelled */
+export async function unpackConfined(source: TarSource, options: TarOptions): Promise<void> {
+  const { tree, work, signal } = options;
+  const tools = await confinedTools(work, signal);
+  const inside = join(tree, toolsName);
+  await mkdir(inside, { recursive: true });
+  const into = `/${options.into ?? ''}`;
+  const inTree = `chroot "$tree" /${toolsName}/ld.so --library-path /${toolsName} /${toolsName}`;
+  const script = [
+    'set -e -o pipefail',
+    'tools="$1" tree="$2" inside="$3" into="$4" mnt="$1.mnt"; shift 4',
+    'mkdir -p "$mnt"',
+    'mount --bind "$tools" "$inside"',
+    'mount -o remount,bind,ro "$inside"',
+    `${inTree}/mkdir -p "$into"`,
+    `extract() { ${inTree}/tar -x -f - -p --same-owner ${attributes} ${reporting} -C "$into"; }`,
+    source.kind === 'archive'
+      ? 'extract <"$1"'
+      : `${source.prepare}\ntar -C "$mnt" -c --sparse -f - ${source.oneFileSystem ? '--one-file-system' : ''} ${attributes} --warning=no-file-ignored . | extract`,
+  ].join('\n');
+  const args = source.kind === 'archive' ? [source.file] : source.args;
+  const [file, contained] = containedCommand('bash', ['-c', script, 'unpack', tools, tree, inside, into, ...args]);
+  const complaints: string[] = [];
+  const onLine = (line: string): void => {
+    const records = /^tar: @(\d+)/.exec(line)?.[1];
+    if (records !== undefined) {
+      options.onBytes(Number(records) * recordBytes);
+    } else if (leadsOut.test(line)) {
+      complaints.push(line);
+    }
+  };
+  const failure = await run(file, contained, { signal, env: { LC_ALL: 'C' }, onLine }).then(
+    () => undefined,
+    (error: unknown) => understood(error),
+  );
+  if (complaints.length > 0) {
+    throw new UserError('bad-input', 'The archive has names that lead out of it with ".."; nothing of it was kept', {
+      hint: 'No program makes such an archive of a root by itself. Look at it with: tar -tvf FILE | grep -F ..',
+    });
+  }
+  if (failure !== undefined) {
+    throw failure;
+  }
+  await rmdir(inside);
+}
+
+const leadsOut = /Removing leading .*\.\.\/|Member name contains '\.\.'/;
+/** tar's words for archives that are broken. */
+const broken = /Unexpected EOF|does not look like a tar archive|Skipping to next header|invalid tar header/;
+
+function understood(error: unknown): unknown {
+  if (!(error instanceof UserError) || error.code !== 'failed') {
+    return error;
+  }
+  const said = error.message.split('\n').flatMap((line) => /tar: (?!@\d|Exiting)(.*)/.exec(line)?.[1] ?? []);
+  const reason = said.length > 0 ? said.join('\n') : error.message;
+  return broken.test(reason)
+    ? new UserError('bad-input', `The archive is damaged or cut short: ${reason}`, { cause: error, hint: 'Fetch it again' })
+    : new UserError('bad-input', `It cannot be unpacked: ${reason}`, { cause: error });
+}
+
+/** The programs and what they are linked with, in one folder. */
+async function confinedTools(work: string, signal: AbortSignal): Promise<string> {
+  const tools = join(work, 'tools');
+  const made = await mkdir(tools, { recursive: true });
+  if (made !== undefined) {
+    for (const name of ['tar', 'mkdir']) {
+      const program = await run('bash', ['-c', `type -P ${name}`], { signal });
+      const libraries = (await run('ldd', [program], { signal })).split('\n').flatMap((line) => /(\/\S+)/.exec(line)?.[1] ?? []);
+      for (const library of libraries) {
+        await copyFile(library, join(tools, /\/ld-[^/]*$/.test(library) ? 'ld.so' : basename(library)));
+      }
+      await copyFile(program, join(tools, name));
+    }
+  }
+  return tools;
+}

@@ -1,0 +1,274 @@
+/** ext4 in sparse files: made, copied, checked and grown without ever being half of anything under its own name. */
+import { mkdir, open, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { messageOf, systemCode, UserError } from '../domain/errors.ts';
+import { run } from '../process/run.ts';
+
+/** Names that end so are of things that were not finished; a start removes them. */
+const partialSuffix = '.partial';
+/** How far resize2fs can grow a disk without moving what is on it. More would be reserved in every new disk. */
+const growthFactor = 16;
+
+const batchSize = 16;
+const copiesAtOnce = 2;
+
+/** Pairs of template and copy. A UUID of its own is that by which a client that reconnects recognises its disk. */
+const copyScript = `
+while [ $# -gt 0 ]; do
+    cp --sparse=always --reflink=auto -- "$1" "$2"
+    tune2fs -f -U random "$2" >/dev/null
+    shift 2
+done
+`;
+
+interface WantedCopy {
+  readonly template: string;
+  readonly partial: string;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export interface Checked {
+  readonly ok: boolean;
+  /** For the timeline of the boot: `clean`, `journal replayed`, `repaired`, or what is wrong. */
+  readonly result: string;
+}
+
+/** Makes new disks as copies of one formatted file for each size: copying 200 kB is faster than formatting. */
+export class DiskTemplates {
+  readonly #directory: string;
+  readonly #made = new Map<number, Promise<string>>();
+  // BOUNDED: by those who wait for it, which is a boot or an operator's request each.
+  readonly #wanted: WantedCopy[] = [];
+  #running = 0;
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** An empty disk under this name, in the place of what was there. On disk when it returns. */
+  async make(target: string, bytes: number, prepare: (partial: string) => Promise<void> = async () => {}): Promise<void> {
+    const template = await this.#template(bytes);
+    await replaceFile(target, async (partial) => {
+      await this.#copy(template, partial);
+      await prepare(partial);
+    });
+  }
+
+  /** Of many that are wanted at once, several are made by one program: to start one takes longer than to copy a disk. */
+  async #copy(template: string, partial: string): Promise<void> {
+    const { promise, resolve, reject } = Promise.withResolvers<void>();
+    this.#wanted.push({ template, partial, resolve, reject });
+    if (this.#running < copiesAtOnce) {
+      this.#running += 1;
+      void this.#makeWanted().finally(() => {
+        this.#running -= 1;
+      });
+    }
+    await promise;
+  }
+
+  async #makeWanted(): Promise<void> {
+    // Whoever asks in the same turn of the event loop goes along.
+    await new Promise((resolve) => setImmediate(resolve));
+    for (let batch = this.#wanted.splice(0, batchSize); batch.length > 0; batch = this.#wanted.splice(0, batchSize)) {
+      const words = batch.flatMap(({ template, partial }) => [template, partial]);
+      try {
+        await run('sh', ['-ec', copyScript, 'copy', ...words]);
+        for (const { resolve } of batch) {
+          resolve();
+        }
+      } catch (error) {
+        for (const { reject } of batch) {
+          reject(error);
+        }
+      }
+    }
+  }
+
+  async #template(bytes: number): Promise<string> {
+    const made = this.#made.get(bytes) ?? this.#make(bytes);
+    this.#made.set(bytes, made);
+    try {
+      return await made;
+    } catch (error) {
+      this.#made.delete(bytes);
+      throw error;
+    }
+  }
+
+  async #make(bytes: number): Promise<string> {
+    // Another layout has another name, so that a template of an earlier version is not taken for one of ours.
+    const file = join(this.#directory, `template-2-${bytes}.img`);
+    if ((await statOf(file)) === undefined) {
+      await replaceFile(file, async (partial) => {
+        await run('truncate', ['-s', String(bytes), partial]);
+        // The seed of the checksums is kept apart from the UUID, so that a copy gets another UUID without being rewritten.
+        const features = ['-O', 'metadata_csum,64bit,metadata_csum_seed', '-m', '0', '-J', 'size=16'];
+        const extended = `lazy_itable_init=1,lazy_journal_init=1,nodiscard,resize=${Math.floor((bytes / 4096) * growthFactor)}`;
+        await run('mkfs.ext4', ['-q', '-F', '-b', '4096', ...features, '-E', extended, partial]);
+      });
+    }
+    return file;
+  }
+}
+
+/** A reflink where the file system has them, else a copy of what is not a hole. */
+export async function copySparse(from: string, to: string): Promise<void> {
+  await run('cp', ['--sparse=always', '--reflink=auto', '--', from, to]);
+}
+
+/** Does a copy take no space of its own here? */
+export async function canReflink(directory: string): Promise<boolean> {
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  const [from, to] = [join(directory, `reflink-from${partialSuffix}`), join(directory, `reflink-to${partialSuffix}`)];
+  try {
+    await writeFile(from, 'a copy of this');
+    return await run('cp', ['--reflink=always', from, to]).then(
+      () => true,
+      () => false,
+    );
+  } finally {
+    await Promise.all([from, to].map((file) => rm(file, { force: true })));
+  }
+}
+
+/** A UUID of its own, by which a client that reconnects recognises its disk. */
+export async function newIdentity(disk: string): Promise<void> {
+  await run('tune2fs', ['-f', '-U', 'random', disk]);
+}
+
+/** What a power cut leaves behind is put right; what needs a person's decision is left alone. Cheap when it is clean. */
+export async function checkDisk(disk: string): Promise<Checked> {
+  let said: string;
+  try {
+    said = await run('e2fsck', ['-p', disk], { okCodes: [0, 1, 2] });
+  } catch (error) {
+    if (error instanceof UserError && error.code === 'failed') {
+      const reason = messageOf(error)
+        .split('\n')
+        .slice(1)
+        .map((line) => line.replaceAll(`${disk}: `, '').trim())
+        .filter((line) => line !== '');
+      return { ok: false, result: reason.slice(0, 3).join('; ') || 'e2fsck gave up' };
+    }
+    throw error;
+  }
+  const replayed = said.includes('recovering journal');
+  const repaired = said
+    .split('\n')
+    .map((line) => line.replaceAll(`${disk}: `, '').trim())
+    .filter((line) => line !== '' && !/^clean, |recovering journal|files \(.*non-contiguous\)|^$/.test(line));
+  const words = [
+    ...(replayed ? ['journal replayed'] : []),
+    ...(repaired.length > 0 ? [`repaired: ${repaired.slice(0, 3).join('; ')}`] : []),
+  ];
+  return { ok: true, result: words.join(', ') || 'clean' };
+}
+
+/** Grows a copy and puts it in the disk's place, so that a crash leaves the one or the other. @throws UserError */
+export async function growDisk(disk: string, bytes: number): Promise<void> {
+  await replaceFile(disk, async (partial) => {
+    await copySparse(disk, partial);
+    await truncate(partial, bytes);
+    await run('e2fsck', ['-f', '-p', partial], { okCodes: [0, 1, 2] });
+    await run('resize2fs', [partial]);
+  });
+}
+
+/** `write` makes the file under a temporary name; it appears under its own name when all of it is on disk. */
+export async function replaceFile(target: string, write: (partial: string) => Promise<void>): Promise<void> {
+  const partial = `${target}${partialSuffix}`;
+  await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+  await rm(partial, { force: true });
+  try {
+    await write(partial);
+    await syncPath(partial);
+    await rename(partial, target);
+  } catch (error) {
+    await rm(partial, { force: true });
+    throw error;
+  }
+  await syncPath(dirname(target));
+}
+
+/** `undefined` when it is not there. */
+export async function statOf(file: string): Promise<Awaited<ReturnType<typeof stat>> | undefined> {
+  return await stat(file).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') {
+      return undefined;
+    }
+    throw error;
+  });
+}
+
+export async function namesIn(directory: string): Promise<string[]> {
+  return await readdir(directory).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') {
+      return [];
+    }
+    throw error;
+  });
+}
+
+export async function syncPath(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Deletes by renaming: the blocks of a large file are given back when there is time for it. */
+export class Trash {
+  readonly #directory: string;
+  #next = 0;
+  #emptying: Promise<void> = Promise.resolve();
+
+  constructor(directory: string) {
+    this.#directory = directory;
+  }
+
+  /** It is gone from where it was when this returns; what is not there is gone already. */
+  async take(path: string): Promise<void> {
+    await mkdir(this.#directory, { recursive: true, mode: 0o700 });
+    this.#next += 1;
+    try {
+      await rename(path, join(this.#directory, `${process.pid}-${this.#next}-${basename(path)}`));
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') {
+        return;
+      }
+      throw error;
+    }
+    await syncPath(dirname(path));
+    this.empty();
+  }
+
+  /** Goes on in the background, one after another. */
+  empty(): void {
+    this.#emptying = this.#emptying.then(() => this.#emptyNow()).catch(() => {});
+  }
+
+  async emptied(): Promise<void> {
+    await this.#emptying;
+  }
+
+  async #emptyNow(): Promise<void> {
+    for (const name of await namesIn(this.#directory)) {
+      await rm(join(this.#directory, name), { recursive: true, force: true });
+    }
+  }
+}
+
+/** What a crash left half-made below `directory`, one folder deep. */
+export async function removePartials(directory: string): Promise<void> {
+  const entries = await readdir(directory, { recursive: true }).catch((error: unknown) => {
+    if (systemCode(error) === 'ENOENT') {
+      return [];
+    }
+    throw error;
+  });
+  await Promise.all(entries.filter((name) => name.endsWith(partialSuffix)).map((name) => rm(join(directory, name), { force: true })));
+}
