@@ -35,7 +35,7 @@ async function bootAll(lab: TestLab, count: number): Promise<Guest[]> {
 async function conclude(guests: readonly Guest[]): Promise<Evidence[]> {
   const evidence = await Promise.all(guests.map((guest) => guest.stopLoad()));
   for (const { name, written, lines, passes } of evidence) {
-    expect(passes).toBeGreaterThan(3);
+    expect(passes).toBeGreaterThan(1);
     say(`${name}: ${written} lines called written, ${lines} there, none missing; ${passes} files and ${passes} reads of the root compared`);
   }
   await Promise.all(guests.map((guest) => guest.shutDown()));

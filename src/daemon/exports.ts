@@ -68,6 +68,7 @@ export class Exports {
   }
 
   async #rebootDisk(): Promise<string> {
+    // fence.sh knows it by this name.
     const file = join(this.#directory, 'reboot.img');
     const disk = Buffer.alloc(rebootDiskBytes);
     disk.write(rebootMark);
@@ -103,11 +104,11 @@ export class Exports {
   }
 }
 
-/** Read-only, so that it is told from a disk (fence.sh). */
+/** By a rename, and on the disk when this resolves. */
 async function writeDurably(file: string, content: string | Buffer): Promise<void> {
   const partial = `${file}.partial`;
   await rm(partial, { force: true });
-  await using handle = await open(partial, 'w', 0o444);
+  await using handle = await open(partial, 'w');
   await handle.writeFile(content);
   await handle.sync();
   await rename(partial, file);

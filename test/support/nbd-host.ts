@@ -27,7 +27,8 @@ export interface NbdHost extends AsyncDisposable {
 
 export async function startNbdHost(clients: number): Promise<NbdHost> {
   const state = await mkdtemp(join(tmpdir(), 'cardless-nbd-'));
-  const exports = join(state, 'exports');
+  // A directory's name must not be taken for an export's.
+  const exports = join(state, 'root/exports');
   const fences = join(state, 'fences');
   const directory = join(state, 'run');
   await Promise.all(['root', 'overlay'].map((name) => mkdir(join(exports, name), { recursive: true })));

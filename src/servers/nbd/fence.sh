@@ -10,14 +10,16 @@
 set -u
 mode=$1 records=$2 disk=$3
 
-if [ "$mode" = serve ] && [ "${disk%/root/*}" != "$disk" ]; then
+export=${disk%/*}
+if [ "$mode" = serve ] && [ "${export##*/}" = root ]; then
     # The root is shared, and read-only: only what is left of this client's earlier connection ends.
     key=root-${disk##*/}
 else
     key=$(stat -L -c %d-%i "$disk") || exit 1
 fi
-# Nobody writes to it, and many have it at once.
-[ "$(stat -L -c %a "$disk")" = 444 ] && [ "${key#root-}" = "$key" ] && exit 0
+# The disk that tells nodes to restart (daemon/exports.ts): nobody writes to it, and many have it at once.
+target=$(readlink "$disk")
+[ "${target##*/}" = reboot.img ] && exit 0
 exec 9>>"$records/$key"
 flock -w 4 9 || exit 1
 

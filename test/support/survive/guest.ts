@@ -91,9 +91,10 @@ export class Guest implements AsyncDisposable {
     await this.sh('rm -f /run/stop /var/lines; load >/dev/null 2>&1 </dev/null &');
   }
 
-  /** How many lines it has on its disk, as far as it knows. */
-  async written(): Promise<number> {
-    return Number(await this.sh('cat /run/written'));
+  /** How many lines it has on its disk as far as it knows, and how often it compared everything. */
+  async progress(): Promise<{ readonly written: number; readonly passes: number }> {
+    const [written, passes] = (await this.sh('cat /run/written /run/passes')).split('\n').map(Number);
+    return { written: written ?? 0, passes: passes ?? 0 };
   }
 
   /** Ends the load and checks all that it left. */

@@ -8,6 +8,7 @@ import { ran, type TestLab, until } from '../lab-server.ts';
 import type { Guest } from './guest.ts';
 
 const settleMs = 180_000;
+const askEveryMs = 1000;
 
 /** nbd-server of a lab, parent and children. */
 export async function nbdProcesses(lab: TestLab): Promise<number[]> {
@@ -70,12 +71,18 @@ export async function setLink(lab: TestLab, guests: readonly Guest[], state: 'up
   }
 }
 
-/** Each guest writes lines that it had not written before. */
+/** Each guest writes lines that it had not written before, and compares a file and the root once more. */
 export async function allWrite(guests: readonly Guest[]): Promise<void> {
   await Promise.all(
     guests.map(async (guest) => {
-      const before = await guest.written();
-      await until(async () => (await guest.written()) > before, `${guest.name} to write again`, settleMs);
+      const before = await guest.progress();
+      const goesOn = async (): Promise<boolean> => {
+        // Asking costs the guest time that it needs for its work.
+        await sleep(askEveryMs);
+        const now = await guest.progress();
+        return now.written > before.written && now.passes > before.passes;
+      };
+      await until(goesOn, `${guest.name} to write again`, settleMs);
     }),
   );
 }
