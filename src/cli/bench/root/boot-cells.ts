@@ -9,8 +9,8 @@ import { type BootFigures, contenderNames, type RootRow, rootRow } from './root-
 import { bootGuests } from './root-guests.ts';
 import { type PlannedCell, runSeconds } from './root-plan.ts';
 
-/** So many times what a run should take, and then it is given up. */
-const patience = 4;
+/** So many times what a run should take, and then it is given up: other work on this machine may slow all of them down. */
+const patience = 10;
 
 export interface BootCells {
   readonly arena: RootArena;
