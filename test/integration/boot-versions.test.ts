@@ -83,7 +83,7 @@ describe('jobs and boards at the same time', () => {
     const { client } = lab.server;
     const start = async (path: string, body: object): Promise<string> => ((await client.call('POST', path, body)) as { id: string }).id;
     const hashing = [await start('/images/verify', { refs: ['endless'] }), await start('/images/verify', {})];
-    const many = Object.fromEntries(Array.from({ length: 3000 }, (_, index) => [`usr/share/many/${index}`, `file ${index}`]));
+    const many = Object.fromEntries(Array.from({ length: 1000 }, (_, index) => [`usr/share/many/${index}`, `file ${index}`]));
     await publishSmallImage({ state: lab.state, root: many, createdAt: new Date(1000) });
     await publishSmallImage({ state: lab.state, root: { ...many, 'etc/more': 'x' }, createdAt: new Date(2000) });
     const versions = (await client.call('GET', '/images')) as { name: string; digest: string }[];

@@ -21,6 +21,8 @@ let pc: Image;
 
 const run = (...args: string[]): Promise<Ran> => cardless([...args, '--state', server.state]);
 const json = async (...args: string[]): Promise<unknown> => JSON.parse((await run(...args, '--json')).stdout);
+const call = (method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: object): Promise<unknown> =>
+  server.client.call(method, path, body);
 const at = (second: number): Date => new Date(Date.UTC(2026, 0, 1, 0, 0, second));
 const short = (image: Image): string => image.digest.slice(0, 12);
 
@@ -69,7 +71,7 @@ describe('image versions on a running server', () => {
     expect(listed.stdout).toMatch(new RegExp(`arm64 +${short(newest)} +latest, stable`));
     expect(listed.stdout).toMatch(new RegExp(`arm64 +${short(old)} +- `));
     expect(await json('image', 'untag', 'debian-13:stable', '--arch', 'amd64')).toMatchObject([{ arch: 'amd64' }]);
-    expect(await json('image', 'list')).toMatchObject([
+    expect(await call('GET', '/images')).toMatchObject([
       { digest: newest.digest, tags: ['latest', 'stable'] },
       { digest: expect.any(String) },
       { digest: expect.any(String) },
@@ -134,14 +136,14 @@ describe('image versions on a running server', () => {
     expect((await add('red6', '00000006', 'debian-13:nothing', '--force')).code).toBe(0);
     expect((await run('node', 'show', 'red5')).stdout).toContain(`debian-13:${short(old)} (${short(old)})`);
     expect((await run('node', 'show', 'red6')).stdout).toContain('debian-13:nothing (there is none)');
-    expect((await run('node', 'set', 'red6', '--image', 'debian-13:stable')).code).toBe(0);
+    await call('PATCH', '/nodes/red6', { image: 'debian-13:stable' });
     expect(await run('image', 'untag', 'debian-13:stable')).toMatchObject({ code: 1, stderr: expect.stringContaining('what red6 boots') });
   });
 
   test('rm is refused with the name of who needs it, and then removes all of it', async () => {
     const ref = `debian-13:${short(old)}`;
     const remove = (): Promise<Ran> => run('image', 'rm', ref);
-    await run('image', 'tag', ref, 'before');
+    await call('POST', '/images/tag', { ref, tag: 'before' });
     const overlay = join(server.state, 'overlays/red9', `${old.digest}.img`);
     await mkdir(join(overlay, '..'), { recursive: true });
     await writeFile(overlay, 'overlay');
@@ -153,11 +155,11 @@ describe('image versions on a running server', () => {
     expect(await run('image', 'gc', '--dry-run')).toMatchObject({ stdout: expect.stringContaining('nothing to remove') });
     expect(await run('image', 'rm', 'debian-13')).toMatchObject({ code: 2, stderr: expect.stringContaining('names no version') });
 
-    await run('node', 'set', 'red5', '--image', 'debian-13');
-    await run('image', 'untag', 'debian-13:before');
+    await call('PATCH', '/nodes/red5', { image: 'debian-13' });
+    await call('POST', '/images/untag', { ref: 'debian-13:before' });
     await rm(overlay);
-    expect(await json('image', 'gc', '--dry-run')).toMatchObject({ dryRun: true, removed: [{ digest: old.digest }] });
-    expect(await json('image', 'gc', '--keep', '2')).toMatchObject({ removed: [], bytes: 0 });
+    expect(await call('POST', '/images/gc', { dryRun: true })).toMatchObject({ dryRun: true, removed: [{ digest: old.digest }] });
+    expect(await call('POST', '/images/gc', { keep: 2 })).toMatchObject({ removed: [], bytes: 0 });
     expect((await remove()).stdout).toContain(`removed debian-13:${short(old)} (arm64)`);
     expect(await readdir(join(server.state, 'images'))).toEqual([newest.digest, pc.digest].toSorted());
     expect(await readdir(join(server.state, 'work'))).toEqual([]);
