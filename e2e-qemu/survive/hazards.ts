@@ -9,21 +9,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { signalProcess } from '#src/process/signal.ts';
 import { labBridge } from '#src/sim/lab.ts';
-import { serverLog, startLab, type TestLab, until } from '../test/support/lab-server.ts';
-import { generation, generationAfter, onDisk, startGenerations, stopGenerations } from '../test/support/survive/generation.ts';
-import { Guest } from '../test/support/survive/guest.ts';
-import { overlayHolders, setLink } from '../test/support/survive/outage.ts';
-import { publishSurvivors, useImages } from '../test/support/survive/test-image.ts';
-
-const impatient = ['-DREQUEST_TIMEOUT_S=10'];
-const noUserTimeout = [...impatient, '-DUSER_TIMEOUT_MS=0'];
-const images = publishSurvivors({
-  variants: {
-    impatient: { flags: impatient },
-    aborts: { flags: noUserTimeout },
-    forgets: { flags: [...noUserTimeout, '-DABORT_OLD=0'] },
-  },
-});
+import { serverLog, startLab, type TestLab, until } from '../../test/support/lab-server.ts';
+import { generation, generationAfter, onDisk, startGenerations, stopGenerations } from '../../test/support/survive/generation.ts';
+import { Guest } from '../../test/support/survive/guest.ts';
+import { overlayHolders, setLink } from '../../test/support/survive/outage.ts';
+import { useImages } from '../../test/support/survive/test-image.ts';
+import { images } from './images.ts';
 
 function say(text: string): void {
   process.stdout.write(`survive: ${text}\n`);
@@ -76,7 +67,7 @@ async function lateRetransmission(lab: TestLab, guests: readonly Guest[]): Promi
 describe.concurrent('an old write never follows a newer one', () => {
   test('without the remedies both happen; an aborted connection alone prevents the late retransmission', async () => {
     await using lab = await startLab('hazards');
-    await useImages(lab, images);
+    await useImages(lab, images());
     await takeFenceAway(lab);
     await using unfenced = await Guest.create({ lab, index: 1, image: 'impatient' });
     await using aborts = await Guest.create({ lab, index: 2, image: 'aborts' });
@@ -93,7 +84,7 @@ describe.concurrent('an old write never follows a newer one', () => {
 
   test('with the fence a stuck server process ends before the node goes on', async () => {
     await using lab = await startLab('fenced');
-    await useImages(lab, images);
+    await useImages(lab, images());
     await using guest = await Guest.create({ lab, index: 1, image: 'impatient' });
     await guest.boot();
     const { last, found } = await stuckServer(lab, guest);

@@ -7,20 +7,20 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { projectRoot } from '#src/config/places.ts';
-import { startLab, type TestLab } from '../test/support/lab-server.ts';
-import { type Evidence, Guest } from '../test/support/survive/guest.ts';
-import { allWrite, frozen, nbdAway, setLink } from '../test/support/survive/outage.ts';
-import { publishSurvivors, useImages } from '../test/support/survive/test-image.ts';
+import { startLab, type TestLab } from '../../test/support/lab-server.ts';
+import { type Evidence, Guest } from '../../test/support/survive/guest.ts';
+import { allWrite, frozen, nbdAway, setLink } from '../../test/support/survive/outage.ts';
+import { useImages } from '../../test/support/survive/test-image.ts';
+import { images } from './images.ts';
 
 const guestCount = 8;
-const images = publishSurvivors();
 
 function say(text: string): void {
   process.stdout.write(`survive: ${text}\n`);
 }
 
 async function bootAll(lab: TestLab, count: number): Promise<Guest[]> {
-  await useImages(lab, images);
+  await useImages(lab, images());
   const guests: Guest[] = [];
   for (let index = 1; index <= count; index++) {
     guests.push(await Guest.create({ lab, index }));
