@@ -17,7 +17,8 @@ export default defineConfig({
       project('unit', 'test/**/*.test.ts', 20_000, true),
       // These make name spaces, start servers and measure nothing: one after another.
       project('integration', 'test/integration/**/*.test.ts', 120_000, false),
-      project('e2e', 'e2e-qemu/**/*.test.ts', 30 * 60_000, false),
+      // `cardless test` says how many files at once.
+      project('e2e', 'e2e-qemu/**/*.test.ts', 30 * 60_000, true),
     ],
   },
 });

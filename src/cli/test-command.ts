@@ -26,6 +26,9 @@ interface Counts {
   readonly skipped: number;
 }
 
+/** Files of guest tests that run side by side: guests wait for their servers, timers and outages much of the time. */
+const guestFiles = 2;
+
 const parts = ['all', 'unit', 'integration', 'e2e'] as const;
 type Part = (typeof parts)[number];
 
@@ -91,7 +94,8 @@ async function vitest(project: string, filter: string | undefined, context: Cont
   await rm(output, { force: true });
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${output}`];
   const only = filter === undefined ? [] : [filter, '--passWithNoTests'];
-  const code = await runTool('vitest', ['run', '--project', project, ...reporters, ...only], context, context.print);
+  const workers = project === 'e2e' ? [`--maxWorkers=${guestFiles}`] : [];
+  const code = await runTool('vitest', ['run', '--project', project, ...reporters, ...workers, ...only], context, context.print);
   const text = await readFile(output, 'utf8').catch(() => undefined);
   if (text === undefined) {
     return { passed: 0, failed: code === 0 ? 0 : 1, skipped: 0 };
