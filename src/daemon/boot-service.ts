@@ -10,9 +10,8 @@ import { isPiSerial, parseSerial } from '../domain/serial.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { whyNotServed } from '../policy/boot-information.ts';
-import { isUnderWay, opensSession, stageOfFile } from '../policy/boot-progress.ts';
+import { isUnderWay, opensSession } from '../policy/boot-progress.ts';
 import { architecturesOf, type Client } from '../policy/classify-client.ts';
-import { RateLimit } from '../policy/rate-limit.ts';
 import {
   type BootFacts,
   renderCmdlineTxt,
@@ -25,7 +24,7 @@ import {
 import { isExpectedMissing, readTftpPath } from '../policy/tftp-path.ts';
 import type { Pace } from '../policy/tftp-transfer.ts';
 import type { DhcpReport } from '../servers/dhcp/dhcp-server.ts';
-import type { FileAnswer, TftpReport } from '../servers/tftp/tftp-server.ts';
+import type { FileAnswer } from '../servers/tftp/tftp-server.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import { type BootFiles, type FileSource, readFromSources } from './file-sources.ts';
@@ -73,8 +72,6 @@ export class BootService {
   readonly #options: BootServiceOptions;
   /** Opening a session takes a look at the images; what a node asks meanwhile waits for it. */
   readonly #opening = new Map<NodeName, Promise<BootSession | undefined>>();
-
-  readonly #logLimit = new RateLimit({ lines: 20, everyMs: 10_000, maxKeys: 4096 });
 
   // BOUNDED: one per registered node.
   readonly #modelLearntAt = new Map<NodeName, number>();
@@ -244,56 +241,6 @@ export class BootService {
       token: session.token,
       ...(session.mac === undefined ? {} : { mac: session.mac }),
     };
-  }
-
-  /** A board that finds nothing asks ten times in 15 ms, again and again (rpi-eeprom#74): its log is cut, never its answers. */
-  async onTftp(report: TftpReport): Promise<void> {
-    const name = readTftpPath(report.filename, this.#options.tftpPrefixes);
-    const owner = await this.#options.finder.ownerOf(report.peer.address);
-    const node = name.kind === 'path' ? this.#options.finder.behind(name.serial, name.mac ?? owner) : undefined;
-    const { log, sessions } = this.#options;
-    const fields = { node: node?.name, peer: report.peer.address, file: report.filename, ms: report.ms };
-    const { outcome } = report;
-    const path = name.kind === 'path' ? name.path : report.filename;
-    switch (outcome.kind) {
-      case 'sent':
-        log.debug({ ...fields, bytes: outcome.bytes }, 'file sent');
-        if (node) {
-          sessions.record(node.name, stageOfFile(path), 'file sent', `${path} ${outcome.bytes} bytes ${report.ms} ms`);
-        }
-        return;
-      case 'missing':
-        this.#say(outcome.expected ? 'debug' : 'info', fields, 'file missing');
-        return;
-      case 'refused':
-        this.#say('warn', { ...fields, reason: outcome.reason }, 'file refused');
-        return;
-      case 'stopped':
-        this.#say(
-          outcome.probe ? 'debug' : 'info',
-          { ...fields, code: outcome.code, message: outcome.message },
-          'client stopped the transfer',
-        );
-        return;
-      case 'timed-out':
-        log.warn({ ...fields, block: outcome.block }, 'transfer timed out');
-        if (node) {
-          sessions.record(node.name, stageOfFile(path), 'transfer timed out', `${path} at block ${outcome.block}`);
-        }
-        return;
-      case 'restarted':
-        log.info(fields, 'client began anew');
-        return;
-      default:
-        outcome satisfies never;
-    }
-  }
-
-  #say(level: 'debug' | 'info' | 'warn', fields: { readonly peer: Ipv4; readonly [field: string]: unknown }, message: string): void {
-    const { log, clock } = this.#options;
-    const turn = this.#logLimit.take(fields.peer, clock.now());
-    const leftOut = turn.kind === 'pass' && turn.leftOut > 0 ? { leftOut: turn.leftOut } : {};
-    log[turn.kind === 'pass' ? level : 'trace']({ ...fields, ...leftOut }, message);
   }
 
   // ---- HTTP, before there is a token ----

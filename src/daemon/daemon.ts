@@ -56,6 +56,7 @@ import { refuseAfterCrash } from './refuse-after-crash.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
 import { systemClock } from './system-clock.ts';
+import { TftpReports } from './tftp-reports.ts';
 import { startTftp } from './tftp-service.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
 
@@ -145,6 +146,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     clock,
     log,
   });
+  const reports = new TftpReports({ finder, sessions, tftpPrefixes: settings.tftpPrefixes, clock, log });
   const handover = new NodeHandover({
     nodes,
     leases,
@@ -289,7 +291,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     );
     dhcpStatus.set(facts.name, dhcp.status);
     await orNamePortOwner('udp', 69, facts.address, () => {
-      startTftp({ settings, wanted, facts, boot, threads, clock, log, onBadPacket: countBadTftp }, stack);
+      startTftp({ settings, wanted, facts, boot, reports, threads, clock, log, onBadPacket: countBadTftp }, stack);
       return Promise.resolve();
     });
     stack.defer(startNetconsole({ interfaceName: facts.name, port: settings.netconsolePort, nodes, sessions, clock, log }));

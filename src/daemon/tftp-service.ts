@@ -11,6 +11,7 @@ import { DatagramPath } from '../servers/tftp/datagram-path.ts';
 import { SinglePort } from '../servers/tftp/single-port.ts';
 import { TftpServer } from '../servers/tftp/tftp-server.ts';
 import type { BootService } from './boot-service.ts';
+import type { TftpReports } from './tftp-reports.ts';
 
 const port = 69;
 const maxTransfers = 2048;
@@ -21,6 +22,7 @@ export interface TftpServiceOptions {
   readonly wanted: InterfaceSettings;
   readonly facts: InterfaceFacts;
   readonly boot: BootService;
+  readonly reports: TftpReports;
   /** Absent when all blocks go through Node's own sockets. */
   readonly threads: DataThreads | undefined;
   readonly clock: Clock;
@@ -30,7 +32,7 @@ export interface TftpServiceOptions {
 
 /** @throws SystemError EADDRINUSE when the port is taken */
 export function startTftp(options: TftpServiceOptions, stack: AsyncDisposableStack): void {
-  const { settings, facts, boot, threads, clock, log } = options;
+  const { settings, facts, boot, reports, threads, clock, log } = options;
   const onError = (error: Error): void => log.warn({ reason: error.message }, 'tftp socket');
   const common = { interfaceName: facts.name, address: facts.address, onError };
   const onBadPacket = (reason: string): void => {
@@ -52,7 +54,7 @@ export function startTftp(options: TftpServiceOptions, stack: AsyncDisposableSta
     clock,
     dataPath,
     read: (filename, peer) => boot.readTftp(filename, peer.address, { name: facts.name, address: facts.address }),
-    report: (report) => void boot.onTftp(report).catch((error: unknown) => log.error({ err: error }, 'tftp report failed')),
+    report: (report) => void reports.note(report).catch((error: unknown) => log.error({ err: error }, 'tftp report failed')),
     onBadPacket,
     onFailure: (error) => log.error({ err: error }, 'tftp request failed'),
     maxTransfers,
