@@ -1,6 +1,6 @@
-import { existsSync } from 'node:fs';
+import { existsSync, realpathSync } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { basename, dirname, join, resolve } from 'node:path';
 
 /** Where everything lives: below one state folder, so that nothing outside it is touched. */
 export interface Places {
@@ -36,8 +36,9 @@ export const projectRoot: string = resolve(import.meta.dirname, '../..');
  */
 export function findPlaces(options: { readonly state?: string | undefined; readonly env: NodeJS.ProcessEnv }): Places {
   const usual = existsSync(installedState) ? installedState : join(projectRoot, '.cardless');
-  const state = options.state === undefined ? usual : resolve(options.state);
-  const installed = state === installedState;
+  const named = options.state === undefined ? usual : resolve(options.state);
+  const installed = named === installedState;
+  const state = realPath(named);
   const run = installed ? '/run/cardless' : join(state, 'run');
   const cache = options.env['CARDLESS_CACHE'];
   return {
@@ -55,7 +56,16 @@ export function findPlaces(options: { readonly state?: string | undefined; reado
     adminSocket: join(run, 'admin.sock'),
     lock: join(state, 'lock'),
     work: join(state, 'work'),
-    cache: cache === undefined || cache === '' ? join(state, 'cache') : resolve(cache.replace(/^~(?=\/)/, homedir())),
+    cache: cache === undefined || cache === '' ? join(state, 'cache') : realPath(resolve(cache.replace(/^~(?=\/)/, homedir()))),
     settingsFile: installed ? '/etc/cardless/cardless.yaml' : join(state, 'cardless.yaml'),
   };
+}
+
+/** Without links in it: the kernel names open files so, and who has one open is told by that name. */
+function realPath(path: string): string {
+  if (existsSync(path)) {
+    return realpathSync(path);
+  }
+  const parent = dirname(path);
+  return parent === path ? path : join(realPath(parent), basename(path));
 }

@@ -198,15 +198,21 @@ export class ImageVersions {
     const needs = await this.#needs(all);
     const busy = (image: Image): boolean => jobs.touching([lockOf(image.name)]) !== undefined;
     const { remove, kept } = findGarbage({ images: all, needs, keep, busy });
-    if (!dryRun) {
-      for (const image of remove) {
+    const removed: Image[] = [];
+    for (const image of remove) {
+      // To delete one takes a while, in which somebody may have come to need the next.
+      if (!dryRun && (busy(image) || (await this.#needs(await images.list())).has(image.digest))) {
+        continue;
+      }
+      if (!dryRun) {
         await this.#removeNow(image);
       }
+      removed.push(image);
     }
     return {
       dryRun,
-      removed: remove.map(removedView),
-      bytes: remove.reduce((sum, image) => sum + totalBytes(image), 0),
+      removed: removed.map(removedView),
+      bytes: removed.reduce((sum, image) => sum + totalBytes(image), 0),
       kept: kept.map(({ image, why }) => ({ name: image.name, digest: image.digest, arch: image.arch, why })),
     };
   }
@@ -219,7 +225,8 @@ export class ImageVersions {
 
   async #needs(images: readonly Image[]): Promise<Needs> {
     const { tags, overlays } = this.#options;
-    return imageNeeds({ images, tags, overlays: await overlays(), nodes: this.#nodeFacts() });
+    const broken = (await this.#options.images.listBroken()).map(({ digest }) => digest);
+    return imageNeeds({ images, broken, tags, overlays: await overlays(), nodes: this.#nodeFacts() });
   }
 
   #nodeFacts(): NodeFacts[] {

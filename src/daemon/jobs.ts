@@ -10,7 +10,7 @@ export type { Job } from '../domain/job.ts';
 const keptJobs = 100;
 const maxRunning = 16;
 /** A comparison of two systems is some megabytes. */
-const keptResults = 20;
+const keptResults = 5;
 const maxListeners = 64;
 
 export type JobWork = (signal: AbortSignal, onProgress: OnProgress) => Promise<object>;

@@ -97,7 +97,10 @@ export class ImageCatalog {
       }
       const reason = error instanceof z.ZodError ? z.prettifyError(error).replaceAll('\n', ' ') : messageOf(error);
       const entry = { broken: { digest, reason: `${file}: ${reason}` } };
-      this.#known.set(digest, { mtimeMs, entry });
+      // What the system could not read now it may read the next time.
+      if (systemCode(error) === undefined) {
+        this.#known.set(digest, { mtimeMs, entry });
+      }
       return entry;
     }
   }

@@ -2,7 +2,7 @@
 import type { ContentEntry, EntryChange, ImageContents, ImageDiff, InstalledPackage } from '../domain/image-contents.ts';
 
 /** Images with nothing in common have a hundred thousand files each; nobody reads them, and they have to be sent. */
-const maxListed = 20_000;
+const maxListed = 2000;
 
 export function diffContents(from: ImageContents, to: ImageContents): ImageDiff {
   const files = byKey(from.entries, to.entries, (entry) => entry.path);

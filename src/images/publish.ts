@@ -78,7 +78,8 @@ function readable(file: string, result: HashResult | undefined): Exclude<HashRes
   return result;
 }
 
-async function syncTree(directory: string): Promise<void> {
+/** Everything in a directory is on the disk when this resolves. */
+export async function syncTree(directory: string): Promise<void> {
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
     await syncPath(join(entry.parentPath, entry.name));
   }

@@ -2,7 +2,7 @@
  * A configured Debian tree, and the packages that are only unpacked: kernel and firmware. This is the slow part,
  * so its result is kept in the cache under the recipe's key.
  */
-import { copyFile, cp, mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
@@ -11,8 +11,10 @@ import { containedCommand, run } from '../process/run.ts';
 import { writeSources } from './apt-sources.ts';
 import { collectBootParts } from './boot-parts.ts';
 import { readBootstrapFailure } from './bootstrap-failure.ts';
+import { openTree } from './import/tree-access.ts';
 import { packRoot, type RootFormat } from './pack-root.ts';
 import { type OnProgress, section } from './progress.ts';
+import { syncTree } from './publish.ts';
 import { type Customization, customization, quoteShell, stepMark } from './recipe/customize.ts';
 import { beyondPackages, kernelPackage, type Recipe, recipeKey, wantedPackages } from './recipe/recipe.ts';
 
@@ -22,6 +24,9 @@ const builderVersion = 3;
 const usualPackageLines = 270;
 /** Of what mmdebstrap prints: enough to find the reason of a failure in. */
 const keptLines = 400;
+
+/** Written last: where it is, the tree is whole. */
+const partsFile = 'parts.json';
 
 export interface TreeParts {
   /** root.img, vmlinuz, modules/, parts.json; on boards' architectures dtbs/, overlays/, firmware/ */
@@ -65,7 +70,10 @@ export async function buildTree(recipe: Recipe, arch: Architecture, options: Tre
     identity: `${await readFile(join(tree, 'var/lib/dpkg/status'), 'utf8')}${kernelVersion}${beyondPackages(recipe)}`,
     signal,
   });
-  await writeFile(join(parts, 'parts.json'), JSON.stringify({ kernelVersion, rootFormat }));
+  await writeFile(join(parts, partsFile), JSON.stringify({ kernelVersion, rootFormat }));
+  await syncTree(parts);
+  // First of all, for it says that the others are whole.
+  await rm(join(cached, partsFile), { force: true });
   await rm(cached, { recursive: true, force: true });
   await mkdir(join(options.cache, 'trees'), { recursive: true });
   await moveDirectory(parts, cached);
@@ -75,7 +83,7 @@ export async function buildTree(recipe: Recipe, arch: Architecture, options: Tre
 
 async function readParts(directory: string): Promise<TreeParts | undefined> {
   // Absent, or the cache was cleaned half-way: then it is built again.
-  const text = await readFile(join(directory, 'parts.json'), 'utf8').catch(() => undefined);
+  const text = await readFile(join(directory, partsFile), 'utf8').catch(() => undefined);
   return text === undefined ? undefined : { directory, ...(JSON.parse(text) as Omit<TreeParts, 'directory'>) };
 }
 
@@ -141,15 +149,15 @@ async function writeCustomization({ script, inputs }: Customization, directory: 
 
 /** What must not be the same on every node; the server gives each its own at boot. Commands of a recipe may have made some again. */
 async function removeIdentity(tree: string): Promise<void> {
-  const ssh = join(tree, 'etc/ssh');
-  const hostKeys = (await readdir(ssh).catch(() => [])).filter((name) => name.startsWith('ssh_host_'));
-  await Promise.all(
-    [...hostKeys.map((name) => join(ssh, name)), join(tree, 'etc/hostname'), join(tree, 'etc/resolv.conf')].map((file) =>
-      rm(file, { force: true }),
-    ),
-  );
-  await writeFile(join(tree, 'etc/machine-id'), '');
-  await writeFile(join(tree, 'etc/fstab'), '');
+  // A command may have made links, which must not lead to this machine's own files.
+  const view = openTree(tree);
+  for (const name of (await view.list('etc/ssh')).filter((entry) => entry.startsWith('ssh_host_'))) {
+    await view.remove(`etc/ssh/${name}`);
+  }
+  await view.remove('etc/hostname');
+  await view.remove('etc/resolv.conf');
+  await view.write('etc/machine-id', '', 0o644);
+  await view.write('etc/fstab', '', 0o644);
 }
 
 /** A rename, or a copy when the cache is on another file system. */

@@ -41,8 +41,9 @@ export interface ModelCheck {
 }
 
 const formatOf: Readonly<Record<string, KernelFormat>> = { arm64: 'arm64', armhf: 'arm', amd64: 'x86' };
-/** Linux COMMAND_LINE_SIZE: arm64 and x86. */
+/** Linux COMMAND_LINE_SIZE; of 32-bit ARM half of it. */
 const maxCmdlineBytes = 2048;
+const maxArmCmdlineBytes = 1024;
 /** Older start4.elf takes no more of a config.txt by TFTP (raspberrypi/firmware#1012), and older builds cut long lines. */
 const maxConfigBytes = 4096;
 const maxConfigLine = 98;
@@ -81,6 +82,7 @@ function* checkPi(facts: CheckFacts, model: PiBoard): Generator<Finding> {
     yield fail(`its device tree is missing: ${tree ?? model.deviceTrees.join(' or ')}`);
   }
   yield* checkConfig(facts);
+  yield* checkCmdline(facts, config.is64Bit ? maxCmdlineBytes : maxArmCmdlineBytes);
   yield* checkKernel(facts, config.kernel, config.is64Bit ? ['arm64'] : ['arm']);
   for (const name of config.initramfs) {
     yield* checkInitramfs(facts, name, model);
@@ -100,7 +102,7 @@ function* checkPc(facts: CheckFacts, model: BoardModel): Generator<Finding> {
   if (missing.length > 0 && missing.length < pcDrivers.length) {
     yield warn(`no driver ${missing.join(', ')}: machines with such a network chip do not come up`);
   }
-  yield* checkCmdline(facts);
+  yield* checkCmdline(facts, maxCmdlineBytes);
 }
 
 function* checkConfig(facts: CheckFacts): Generator<Finding> {
@@ -116,16 +118,15 @@ function* checkConfig(facts: CheckFacts): Generator<Finding> {
   if (long !== undefined) {
     yield warn(`config.txt has a line of ${long.length} letters; older firmware cuts it after ${maxConfigLine}: ${long.slice(0, 40)}...`);
   }
-  yield* checkCmdline(facts);
 }
 
-function* checkCmdline({ cmdlineTxt }: CheckFacts): Generator<Finding> {
+function* checkCmdline({ cmdlineTxt }: CheckFacts, maxBytes: number): Generator<Finding> {
   const lines = cmdlineTxt.split('\n').filter((line) => line !== '');
   if (lines.length > 1) {
     yield fail(`cmdline.txt has ${lines.length} lines; only the first one counts`);
   }
-  if ((lines[0] ?? '').length >= maxCmdlineBytes) {
-    yield fail(`cmdline.txt has ${(lines[0] ?? '').length} letters; the kernel takes fewer than ${maxCmdlineBytes}`);
+  if ((lines[0] ?? '').length >= maxBytes) {
+    yield fail(`cmdline.txt has ${(lines[0] ?? '').length} letters; the kernel takes fewer than ${maxBytes}`);
   }
 }
 

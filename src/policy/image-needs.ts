@@ -1,6 +1,6 @@
 /** Who needs which version of an image, and which versions nobody needs. */
 import { type Architecture, type Image, type ImageDigest, shortDigest } from '../domain/image.ts';
-import { type ImageRef, type ImageTag, resolveRef, type TagLookup } from '../domain/image-ref.ts';
+import { type ImageRef, type ImageTag, resolveRef, type TagLookup, versionOf } from '../domain/image-ref.ts';
 import type { NodeName } from '../domain/node.ts';
 import { isPiSerial, type Serial } from '../domain/serial.ts';
 
@@ -9,6 +9,8 @@ const piArchitectures: readonly Architecture[] = ['arm64', 'armhf'];
 export interface NeedFacts {
   /** Newest first. */
   readonly images: readonly Image[];
+  /** Those whose manifest cannot be read. */
+  readonly broken?: readonly ImageDigest[];
   readonly tags: TagLookup & { readonly of: (digest: ImageDigest) => readonly ImageTag[] };
   readonly nodes: readonly NodeFacts[];
   readonly overlays: readonly { readonly node: string; readonly digest: string }[];
@@ -33,7 +35,9 @@ export type Needs = ReadonlyMap<ImageDigest, readonly Need[]>;
 export function imageNeeds(facts: NeedFacts): Needs {
   const needs = new Map<ImageDigest, Need[]>();
   const add = (digest: ImageDigest, need: Need): void => void needs.set(digest, [...(needs.get(digest) ?? []), need]);
-  for (const { digest } of facts.images) {
+  const broken = facts.broken ?? [];
+  const all = [...facts.images.map(({ digest }) => digest), ...broken];
+  for (const digest of all) {
     for (const tag of facts.tags.of(digest)) {
       add(digest, { kind: 'tag', what: `it has the tag ${tag}` });
     }
@@ -42,11 +46,15 @@ export function imageNeeds(facts: NeedFacts): Needs {
     for (const digest of nextBoots(node, facts)) {
       add(digest, { kind: 'node', what: `${node.name} boots it next` });
     }
+    const version = versionOf(node.image);
+    for (const digest of broken.filter((entry) => version.kind === 'digest' && entry.startsWith(version.prefix))) {
+      add(digest, { kind: 'node', what: `${node.name} boots it next` });
+    }
     if (node.boot) {
       add(node.boot.digest, { kind: 'boot', what: `${node.name} runs on it, as far as is known` });
     }
   }
-  for (const { digest } of facts.images) {
+  for (const digest of all) {
     for (const overlay of facts.overlays.filter((entry) => entry.digest === digest)) {
       add(digest, { kind: 'overlay', what: `${overlay.node} has an overlay of it` });
     }

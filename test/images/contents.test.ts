@@ -65,9 +65,9 @@ describe('comparing two versions', () => {
     expect(diffContents(before, before).files).toEqual({ added: [], removed: [], changed: [] });
   });
   test('more than anybody reads is counted, not listed', () => {
-    const many = contents(Array.from({ length: 20_005 }, (_, index) => file(`/${index}`)));
+    const many = contents(Array.from({ length: 2005 }, (_, index) => file(`/${index}`)));
     const { files, notListed } = diffContents(contents([]), many);
-    expect([files.added.length, notListed.added]).toEqual([20_000, 5]);
+    expect([files.added.length, notListed.added]).toEqual([2000, 5]);
   });
 });
 
