@@ -1,9 +1,10 @@
 /** What makes a node this node: kept by the server, so that it survives every reimage. */
 import { createHash } from 'node:crypto';
-import { mkdir, readFile, rename, rm } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../domain/errors.ts';
 import type { Node, NodeName } from '../domain/node.ts';
+import { syncPath } from '../images/publish.ts';
 import { run } from '../process/run.ts';
 
 export interface HostKey {
@@ -47,7 +48,8 @@ export class HostKeys {
     try {
       const file = join(this.#directory, node, 'ssh_host_ed25519_key');
       const [privateKey, publicKey] = await Promise.all([readFile(file, 'utf8'), readFile(`${file}.pub`, 'utf8')]);
-      return { privateKey, publicKey: publicKey.trim() };
+      // A power cut may have left files without content.
+      return privateKey === '' || publicKey === '' ? undefined : { privateKey, publicKey: publicKey.trim() };
     } catch (error) {
       if (systemCode(error) === 'ENOENT') {
         return undefined;
@@ -61,7 +63,12 @@ export class HostKeys {
     await rm(partial, { recursive: true, force: true });
     await mkdir(partial, { recursive: true, mode: 0o700 });
     await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', node, '-f', join(partial, 'ssh_host_ed25519_key')]);
+    for (const path of [...(await readdir(partial)).map((name) => join(partial, name)), partial]) {
+      await syncPath(path);
+    }
+    await rm(join(this.#directory, node), { recursive: true, force: true });
     await rename(partial, join(this.#directory, node));
+    await syncPath(this.#directory);
     const key = await this.#read(node);
     if (!key) {
       throw new Error(`ssh-keygen made no key for ${node}`);

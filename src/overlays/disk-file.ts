@@ -2,7 +2,7 @@
 import { mkdir, open, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { messageOf, systemCode, UserError } from '../domain/errors.ts';
-import { run } from '../process/run.ts';
+import { mortalCommand, run } from '../process/run.ts';
 
 /** Names that end so are of things that were not finished; a start removes them. */
 const partialSuffix = '.partial';
@@ -83,7 +83,7 @@ export class DiskTemplates {
     for (let batch = this.#wanted.splice(0, batchSize); batch.length > 0; batch = this.#wanted.splice(0, batchSize)) {
       const words = batch.flatMap(({ template, partial }) => [template, partial]);
       try {
-        await run('sh', ['-ec', copyScript, 'copy', ...words]);
+        await run(...mortalCommand('sh', ['-ec', copyScript, 'copy', ...words]));
         for (const { resolve } of batch) {
           resolve();
         }
@@ -115,7 +115,7 @@ export class DiskTemplates {
         // The seed of the checksums is kept apart from the UUID, so that a copy gets another UUID without being rewritten.
         const features = ['-O', 'metadata_csum,64bit,metadata_csum_seed', '-m', '0', '-J', 'size=16'];
         const extended = `lazy_itable_init=1,lazy_journal_init=1,nodiscard,resize=${Math.floor((bytes / 4096) * growthFactor)}`;
-        await run('mkfs.ext4', ['-q', '-F', '-b', '4096', ...features, '-E', extended, partial]);
+        await run(...mortalCommand('mkfs.ext4', ['-q', '-F', '-b', '4096', ...features, '-E', extended, partial]));
       });
     }
     return file;
@@ -124,7 +124,7 @@ export class DiskTemplates {
 
 /** A reflink where the file system has them, else a copy of what is not a hole. */
 export async function copySparse(from: string, to: string): Promise<void> {
-  await run('cp', ['--sparse=always', '--reflink=auto', '--', from, to]);
+  await run(...mortalCommand('cp', ['--sparse=always', '--reflink=auto', '--', from, to]));
 }
 
 /** Does a copy take no space of its own here? */
@@ -144,14 +144,14 @@ export async function canReflink(directory: string): Promise<boolean> {
 
 /** A UUID of its own, by which a client that reconnects recognises its disk. */
 export async function newIdentity(disk: string): Promise<void> {
-  await run('tune2fs', ['-f', '-U', 'random', disk]);
+  await run(...mortalCommand('tune2fs', ['-f', '-U', 'random', disk]));
 }
 
 /** What a power cut leaves behind is put right; what needs a person's decision is left alone. Cheap when it is clean. */
 export async function checkDisk(disk: string): Promise<Checked> {
   let said: string;
   try {
-    said = await run('e2fsck', ['-p', disk], { okCodes: [0, 1, 2] });
+    said = await run(...mortalCommand('e2fsck', ['-p', disk]), { okCodes: [0, 1, 2] });
   } catch (error) {
     if (error instanceof UserError && error.code === 'failed') {
       const reason = messageOf(error)
@@ -180,8 +180,8 @@ export async function growDisk(disk: string, bytes: number): Promise<void> {
   await replaceFile(disk, async (partial) => {
     await copySparse(disk, partial);
     await truncate(partial, bytes);
-    await run('e2fsck', ['-f', '-p', partial], { okCodes: [0, 1, 2] });
-    await run('resize2fs', [partial]);
+    await run(...mortalCommand('e2fsck', ['-f', '-p', partial]), { okCodes: [0, 1, 2] });
+    await run(...mortalCommand('resize2fs', [partial]));
   });
 }
 

@@ -53,10 +53,15 @@ export async function run(file: string, args: readonly string[], options: RunOpt
   return result.stdout;
 }
 
+/** Arguments that run a program which ends when we do, even by kill -9: what comes after us must not find it at work. */
+export function mortalCommand(file: string, args: readonly string[]): readonly [string, readonly string[]] {
+  return ['setpriv', ['--pdeathsig', 'KILL', file, ...args]];
+}
+
 /**
  * Arguments that run a program in mount and process name spaces of its own, which end with us: even after a kill -9
  * no process, mount or half-made file system of it is left behind.
  */
 export function containedCommand(file: string, args: readonly string[]): readonly [string, readonly string[]] {
-  return ['setpriv', ['--pdeathsig', 'KILL', 'unshare', '--mount', '--pid', '--fork', '--kill-child', '--mount-proc', file, ...args]];
+  return mortalCommand('unshare', ['--mount', '--pid', '--fork', '--kill-child', '--mount-proc', file, ...args]);
 }
