@@ -2,6 +2,7 @@
 import { Worker } from 'node:worker_threads';
 import { UserError } from '../domain/errors.ts';
 import type { ContentEntry, ImageDiff, KernelFormat, KernelModules } from '../domain/image-contents.ts';
+import type { IdentifiedKernel } from './import/identify-kernel.ts';
 import type { InitramfsModules } from './initramfs-modules.ts';
 
 export type HashResult = { readonly bytes: number; readonly sha256: string } | { readonly unreadable: string };
@@ -27,6 +28,8 @@ export interface ImageTasks {
   readonly summary: { readonly task: { readonly list: string }; readonly result: ContentsSummary };
   readonly diff: { readonly task: { readonly from: ListWithBoot; readonly to: ListWithBoot }; readonly result: ImageDiff };
   readonly kernelFormat: { readonly task: { readonly file: string }; readonly result: KernelFormat };
+  /** Of a file that says to be a kernel. */
+  readonly identifyKernel: { readonly task: { readonly file: string }; readonly result: IdentifiedKernel };
   /** The modules in an initramfs; undefined when it is none that we can read. */
   readonly initramfs: { readonly task: { readonly file: string }; readonly result: InitramfsModules | undefined };
 }

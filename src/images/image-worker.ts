@@ -19,6 +19,7 @@ import { messageOf } from '../domain/errors.ts';
 import type { ContentEntry, EntryType, ImageContents, InstalledPackage, KernelModules } from '../domain/image-contents.ts';
 import { diffContents } from './diff-contents.ts';
 import type { AnyTask, HashResult, ImageTasks, ListWithBoot, TaskKind, TaskMessage } from './image-tasks.ts';
+import { identifyKernel } from './import/identify-kernel.ts';
 import { initramfsModules } from './initramfs-modules.ts';
 import { kernelHeadBytes, readKernelFormat } from './kernel-format.ts';
 import { moduleName } from './modules.ts';
@@ -181,6 +182,8 @@ function work(task: AnyTask): ImageTasks[TaskKind]['result'] {
       return diffContents(readListWithBoot(task.from), readListWithBoot(task.to));
     case 'kernelFormat':
       return readKernelFormat(headOf(task.file));
+    case 'identifyKernel':
+      return identifyKernel(task.file);
     case 'initramfs':
       return initramfsModules(readFileSync(task.file));
     default:

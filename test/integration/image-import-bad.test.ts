@@ -88,6 +88,21 @@ describe('a system that no board can boot', () => {
       /modules\.dep names files outside of its folder/,
     ],
     [
+      'whose kernel is too long for one',
+      (tree: string) => must('truncate', '-s', '129M', join(tree, `boot/vmlinuz-${pcVersion}`)),
+      /it has 135\.3 MB: no kernel is so long/,
+    ],
+    [
+      'with too many kernels',
+      (tree: string) => writeTree(tree, Object.fromEntries(Array.from({ length: 20 }, (_, at) => [`boot/vmlinuz-9.${at}`, 'x']))),
+      /vmlinuz-9\.4: it is too short for a kernel\n.*vmlinuz-9\.3: only 16 such files are looked at/,
+    ],
+    [
+      'whose list of modules is too long for one',
+      (tree: string) => must('truncate', '-s', '17M', join(tree, 'usr/lib/modules', pcVersion, 'modules.builtin')),
+      /modules\.builtin in it has 17\.8 MB: no list of modules is so long/,
+    ],
+    [
       'full of holes',
       (tree: string) => writeTree(tree, { hole: '' }).then(() => must('truncate', '-s', '2T', join(tree, 'hole'))),
       /most of it holes/,

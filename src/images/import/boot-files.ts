@@ -1,19 +1,20 @@
 /** The boot files of an imported system: kernels with their modules, device trees, overlays, firmware. */
-import { appendFile, chmod, copyFile, lstat, mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { appendFile, chmod, copyFile, lstat, mkdir, readdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
-import zlib from 'node:zlib';
 import { UserError } from '../../domain/errors.ts';
 import type { Architecture } from '../../domain/image.ts';
 import { run } from '../../process/run.ts';
 import { initramfsFile, type KernelSource } from '../assemble.ts';
-import { type KernelArch, type KernelBytes, readKernel, readUnpacked } from './kernel-image.ts';
+import { inThread } from '../image-tasks.ts';
+import { bytesText } from './bytes-text.ts';
+import { maxKernelBytes } from './identify-kernel.ts';
+import type { KernelArch } from './kernel-image.ts';
 import { type PiConfig, readPiConfig } from './pi-config.ts';
 import { openTree, type TreeAccess } from './tree-access.ts';
 
-const gunzip: (packed: Buffer, options: zlib.ZlibOptions) => Promise<Buffer> = promisify(zlib.gunzip);
-
-const maxKernelBytes = 256 * 1024 ** 2;
+const maxCandidates = 16;
+/** Those of distributions have 2 MB at most. */
+const maxModuleListBytes = 16 * 1024 ** 2;
 
 export type ImportedKernel = KernelSource & { readonly file: string };
 
@@ -64,7 +65,7 @@ type Skipped = { readonly file: string; readonly reason: string }[];
 
 /** @throws UserError bad-input: no kernel, none with modules, another architecture */
 export async function collectBootFiles(options: BootFilesOptions): Promise<BootFilesFound> {
-  const { tree, signal } = options;
+  const { tree } = options;
   const place = await piFolder(options);
   const config = readPiConfig((await place?.folder.read(join(place.path, 'config.txt'))) ?? '');
   const words = ((await place?.folder.read(join(place.path, 'cmdline.txt'))) ?? '').split(/\s+/).filter((word) => word !== '');
@@ -73,11 +74,15 @@ export async function collectBootFiles(options: BootFilesOptions): Promise<BootF
   const pi = place ? await piCandidates(place, config, options.arch) : [];
   const candidates = pi.length > 0 ? pi : await pcCandidates(tree, options.arch);
   const kernels: ImportedKernel[] = [];
-  for (const candidate of candidates) {
+  for (const candidate of candidates.slice(0, maxCandidates)) {
     const kernel = kernels.some(({ file }) => file === candidate.file) ? undefined : await pairKernel(candidate, options, skipped);
     if (kernel) {
       kernels.push({ ...kernel, initramfs: kernels.length === 0 ? initramfsFile : initramfsOf(kernel.file) });
     }
+  }
+  const next = candidates[maxCandidates];
+  if (next) {
+    skipped.push({ file: next.path, reason: `only ${maxCandidates} such files are looked at` });
   }
   const [first, ...others] = kernels;
   if (!first) {
@@ -86,7 +91,6 @@ export async function collectBootFiles(options: BootFilesOptions): Promise<BootF
   if (place) {
     await copyFirmware(place, options.boot);
   }
-  await Promise.all([first, ...others].map(({ file }) => packPlain(join(options.boot, file), options.arch, signal)));
   return { kernels: [first, ...others], skipped, config, kernelArguments };
 }
 
@@ -142,14 +146,18 @@ async function pairKernel(
 ): Promise<Omit<ImportedKernel, 'initramfs'> | undefined> {
   const { path, folder, file } = candidate;
   const skip = (reason: string): undefined => void skipped.push({ file: path, reason });
-  const bytes = await folder.head(path, maxKernelBytes);
-  if (!bytes) {
+  const real = await folder.resolve(path);
+  const stats = real === undefined ? undefined : await lstat(real);
+  if (real === undefined || !stats?.isFile()) {
     // A dangling link, as /boot/vmlinuz may be one.
     return undefined;
   }
-  const kernel = await identify(bytes);
+  if (stats.size > maxKernelBytes) {
+    return skip(`it has ${bytesText(stats.size)}: no kernel is so long`);
+  }
+  const kernel = await inThread('identifyKernel', { file: real }, { signal: options.signal });
   if (kernel.kind !== 'kernel') {
-    return skip(kernel.kind === 'other' ? kernel.reason : 'it is packed twice');
+    return skip(kernel.reason);
   }
   if (!kernelsOf[options.arch].includes(kernel.arch)) {
     return skip(`it is for ${kernel.arch}, the system for ${options.arch}`);
@@ -158,24 +166,11 @@ async function pairKernel(
   if (modules === undefined) {
     return skip(`its modules are missing: there is no lib/modules/${kernel.version} with modules.dep`);
   }
-  const real = await folder.resolve(path);
-  if (real !== undefined) {
-    await copyPlainFile(real, join(options.boot, file));
+  await copyPlainFile(real, join(options.boot, file));
+  if (options.arch === 'arm64' && !kernel.isPacked) {
+    await pack(join(options.boot, file), options.signal);
   }
   return { file, version: kernel.version, modules };
-}
-
-async function identify(bytes: Buffer): Promise<KernelBytes> {
-  const kernel = readKernel(bytes);
-  if (kernel.kind !== 'gzip') {
-    return kernel;
-  }
-  try {
-    return readUnpacked(await gunzip(bytes.subarray(kernel.from), { maxOutputLength: maxKernelBytes }), kernel.arch);
-  } catch {
-    // Whatever zlib says about it, these bytes are no kernel.
-    return { kind: 'other', reason: 'it is damaged' };
-  }
 }
 
 async function moduleVersions(tree: TreeAccess): Promise<string[]> {
@@ -194,6 +189,7 @@ async function copyModules(version: string, { tree, work, signal }: BootFilesOpt
     if (dependencies === undefined || real === undefined) {
       continue;
     }
+    await requireShortLists(tree, folder);
     if (/(^|[\s/])\.\.\/|^\/|\s\//m.test(dependencies)) {
       throw new UserError('bad-input', `${folder}/modules.dep names files outside of its folder`);
     }
@@ -208,6 +204,19 @@ async function copyModules(version: string, { tree, work, signal }: BootFilesOpt
     return target;
   }
   return undefined;
+}
+
+/** They are read whole. */
+async function requireShortLists(tree: TreeAccess, folder: string): Promise<void> {
+  for (const name of (await tree.list(folder)).filter((one) => one.startsWith('modules.'))) {
+    const real = await tree.resolve(`${folder}/${name}`);
+    const size = real === undefined ? 0 : (await lstat(real)).size;
+    if (size > maxModuleListBytes) {
+      throw new UserError('bad-input', `/${folder}/${name} in it has ${bytesText(size)}: no list of modules is so long`, {
+        hint: `Make it again in that system: depmod ${folder.slice(folder.lastIndexOf('/') + 1)}`,
+      });
+    }
+  }
 }
 
 async function copyFirmware({ folder, path }: Folder, boot: string): Promise<void> {
@@ -232,13 +241,9 @@ async function copyPlainFile(from: string, to: string): Promise<void> {
 }
 
 /** Firmware unpacks a gzip'd arm64 kernel itself, and TFTP is lock-step: a third of the bytes is a third of the time. */
-async function packPlain(file: string, arch: Architecture, signal: AbortSignal): Promise<void> {
-  const head = await readFile(file);
-  const kernel = readKernel(head);
-  if (arch === 'arm64' && kernel.kind === 'kernel') {
-    await run('gzip', ['-9', '-n', file], { signal });
-    await rename(`${file}.gz`, file);
-  }
+async function pack(file: string, signal: AbortSignal): Promise<void> {
+  await run('gzip', ['-9', '-n', file], { signal });
+  await rename(`${file}.gz`, file);
 }
 
 function noKernel(skipped: Skipped, modules: readonly string[], arch: Architecture): UserError {

@@ -1,14 +1,15 @@
 /**
  * Everything that comes from outside is written by GNU tar in a chroot of its own: names with "..", absolute names and
- * links lead nowhere but into the tree. tar and its libraries are copied beside it and seen read-only, so nothing of the
- * tree is ever run. Owners, modes, ACLs, extended attributes (capabilities), hard links and device nodes stay as they are.
+ * links lead nowhere but into the tree. The chroot is ours and read-only, with tar and its libraries, and the tree is a
+ * folder in it: glibc takes code and settings from its root (ld.so.preload, nsswitch.conf), so that must be no archive's.
+ * Owners, modes, ACLs, extended attributes (capabilities), hard links and device nodes stay as they are.
  */
-import { copyFile, mkdir, rmdir } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { copyFile, mkdir, writeFile } from 'node:fs/promises';
+import { basename, join, relative } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
 import { containedCommand, run } from '../../process/run.ts';
+import { openTree } from './tree-access.ts';
 
-const toolsName = '.cardless-import';
 /** tar counts in records. */
 const recordBytes = 10_240;
 const recordsPerReport = 500;
@@ -37,24 +38,28 @@ export interface TarOptions {
 export async function unpackConfined(source: TarSource, options: TarOptions): Promise<void> {
   const { tree, work, signal } = options;
   const tools = await confinedTools(work, signal);
-  const inside = join(tree, toolsName);
-  await mkdir(inside, { recursive: true });
-  const into = `/${options.into ?? ''}`;
-  const inTree = `chroot "$tree" /${toolsName}/ld.so --library-path /${toolsName} /${toolsName}`;
+  await mkdir(tree, { recursive: true });
+  // An absolute link would be one of the chroot. One that leads nowhere is in the way of mkdir.
+  const real = await openTree(tree).resolve(options.into ?? '');
+  const into = real === undefined ? (options.into ?? '') : relative(tree, real);
+  const confined = 'chroot "$tools" /ld.so --library-path /';
   const script = [
     'set -e -o pipefail',
-    'tools="$1" tree="$2" inside="$3" into="$4" mnt="$1.mnt"; shift 4',
+    'tools="$1" tree="$2" into="/tree/$3" mnt="$1.mnt"; shift 3',
     'mkdir -p "$mnt"',
-    'mount --bind "$tools" "$inside"',
-    'mount -o remount,bind,ro "$inside"',
-    `${inTree}/mkdir -p "$into"`,
-    `extract() { ${inTree}/tar -x -f - -p --same-owner ${attributes} ${reporting} -C "$into"; }`,
+    'mount --bind "$tools" "$tools"',
+    'mount --bind "$tree" "$tools/tree"',
+    'mount -o remount,bind,ro "$tools"',
+    // Without exec no library of the tree can be loaded either.
+    'mount -o remount,bind,nosuid,nodev,noexec "$tools/tree"',
+    `${confined} /mkdir -p "$into"`,
+    `extract() { ${confined} /tar -x -f - -p --same-owner ${attributes} ${reporting} -C "$into"; }`,
     source.kind === 'archive'
       ? 'extract <"$1"'
       : `${source.prepare}\ntar -C "$mnt" -c --sparse -f - ${source.oneFileSystem ? '--one-file-system' : ''} ${attributes} --warning=no-file-ignored . | extract`,
   ].join('\n');
   const args = source.kind === 'archive' ? [source.file] : source.args;
-  const [file, contained] = containedCommand('bash', ['-c', script, 'unpack', tools, tree, inside, into, ...args]);
+  const [file, contained] = containedCommand('bash', ['-c', script, 'unpack', tools, tree, into, ...args]);
   const complaints: string[] = [];
   const onLine = (line: string): void => {
     const records = /^tar: @(\d+)/.exec(line)?.[1];
@@ -76,7 +81,6 @@ export async function unpackConfined(source: TarSource, options: TarOptions): Pr
   if (failure !== undefined) {
     throw failure;
   }
-  await rmdir(inside);
 }
 
 const leadsOut = /Removing leading .*\.\.\/|Member name contains '\.\.'/;
@@ -94,11 +98,14 @@ function understood(error: unknown): unknown {
     : new UserError('bad-input', `It cannot be unpacked: ${reason}`, { cause: error });
 }
 
-/** The programs and what they are linked with, in one folder. */
+/** The programs and what they are linked with, in one folder; it knows no users, and asks nothing but its own files for them. */
 async function confinedTools(work: string, signal: AbortSignal): Promise<string> {
   const tools = join(work, 'tools');
   const made = await mkdir(tools, { recursive: true });
   if (made !== undefined) {
+    await Promise.all(['tree', 'etc'].map((name) => mkdir(join(tools, name))));
+    await writeFile(join(tools, 'etc/nsswitch.conf'), 'passwd: files\ngroup: files\n');
+    await Promise.all(['passwd', 'group'].map((name) => writeFile(join(tools, 'etc', name), '')));
     for (const name of ['tar', 'mkdir']) {
       const program = await run('bash', ['-c', `type -P ${name}`], { signal });
       const libraries = (await run('ldd', [program], { signal })).split('\n').flatMap((line) => /(\/\S+)/.exec(line)?.[1] ?? []);

@@ -128,8 +128,8 @@ async function settleJournals(candidates: readonly DiskPartition[], options: Dis
     await run('cp', ['--reflink=auto', '--sparse=always', options.file, file], { signal: options.signal });
   }
   for (const partition of dirty) {
-    const script = 'set -e; mnt="$6"; mkdir -p "$mnt"; mount -t "$1" -o "loop,offset=$3,sizelimit=$4$2" "$5" "$mnt"; umount "$mnt"';
-    const args = ['-c', script, 'journal', ...mountArguments(partition, '', file), `${options.work}/mount.journal`];
+    const script = 'set -e; mnt="$6"; mkdir -p "$mnt"; mount -t "$1" -o "$2,offset=$3,sizelimit=$4" "$5" "$mnt"; umount "$mnt"';
+    const args = ['-c', script, 'journal', ...mountArguments(partition, 'rw', '', file), `${options.work}/mount.journal`];
     await run(...containedCommand('bash', args), { signal: options.signal });
     const { number } = partition;
     notes.push(`The journal of partition ${number} was written back: the system was not shut down before its disk was copied`);
@@ -148,13 +148,24 @@ interface Mountable {
  * cannot be mounted from a read-only loop device as it is.
  */
 const mountLines = [
-  'place="loop,ro,offset=$3,sizelimit=$4"',
-  'mount -t "$1" -o "$place$2" "$5" "$mnt" || { [ "$1" = btrfs ] && mount -t btrfs -o "$place$2,rescue=nologreplay" "$5" "$mnt"; }',
+  'options="$2,offset=$3,sizelimit=$4"',
+  'mount -t "$1" -o "$options" "$5" "$mnt" || { [ "$1" = btrfs ] && mount -t btrfs -o "$options,rescue=nologreplay" "$5" "$mnt"; }',
 ].join('\n');
 
-function mountArguments(partition: DiskPartition, subvolume: string, file: string): string[] {
-  const option = subvolume === '' ? '' : `,subvol=${subvolume}`;
-  return [partition.fileSystem, option, String(partition.startBytes), String(partition.bytes), file];
+/** The superblock of an ext4 may ask for errors=panic: one bad inode, and this machine would be down. btrfs has no such option. */
+export function mountOptions(fileSystem: FileSystem, access: 'ro' | 'rw', subvolume: string): string {
+  const onErrors = access === 'ro' ? 'errors=continue' : 'errors=remount-ro';
+  return [
+    'loop,nodev,nosuid,noexec',
+    access,
+    ...(fileSystem === 'ext4' ? [onErrors] : []),
+    ...(subvolume === '' ? [] : [`subvol=${subvolume}`]),
+  ].join(',');
+}
+
+function mountArguments(partition: DiskPartition, access: 'ro' | 'rw', subvolume: string, file: string): string[] {
+  const options = mountOptions(partition.fileSystem, access, subvolume);
+  return [partition.fileSystem, options, String(partition.startBytes), String(partition.bytes), file];
 }
 
 /** Usual names of the subvolume that is the root, and the top itself. */
@@ -175,7 +186,7 @@ async function findRoot(
   ].join('\n');
   for (const partition of candidates.toSorted((a, b) => b.bytes - a.bytes)) {
     for (const subvolume of partition.fileSystem === 'btrfs' ? rootSubvolumes : ['']) {
-      const args = [...mountArguments(partition, subvolume, file), `${work}/mount`];
+      const args = [...mountArguments(partition, 'ro', subvolume, file), `${work}/mount`];
       const [program, contained] = containedCommand('bash', ['-c', script, 'probe', ...args]);
       const said = await run(program, contained, { signal }).catch((error: unknown) => {
         if (error instanceof UserError && error.code === 'failed') {
@@ -203,7 +214,7 @@ async function copyFileSystem(
   into: string,
   options: Mountable & { readonly tree: string; readonly onBytes: (bytes: number) => void },
 ): Promise<void> {
-  const args = mountArguments(partition, subvolume, options.file);
+  const args = mountArguments(partition, 'ro', subvolume, options.file);
   await unpackConfined({ kind: 'directory', prepare: mountLines, args }, { ...options, into });
 }
 

@@ -16,6 +16,8 @@ const zImageMagic = 0x016f_2818;
 /** Linux, Documentation/arch/x86/boot.rst. */
 const x86 = { magicAt: 0x202, versionAt: 0x20e, loadFlagsAt: 0x236, loads64: 1 } as const;
 const versionText = 'Linux version ';
+/** A kernel has it two or three times. */
+const maxFinds = 100;
 
 export function readKernel(bytes: Buffer): KernelBytes {
   if (bytes.subarray(0, 3).equals(gzipMagic)) {
@@ -64,12 +66,14 @@ export function readUnpacked(bytes: Buffer, arch: KernelArch | undefined): Kerne
 }
 
 function withVersion(bytes: Buffer, arch: KernelArch): KernelBytes {
-  for (let at = bytes.indexOf(versionText); at !== -1; at = bytes.indexOf(versionText, at + 1)) {
+  let at = bytes.indexOf(versionText);
+  for (let finds = 0; at !== -1 && finds < maxFinds; finds += 1) {
     const version = text(bytes, at + versionText.length, 128).split(' ')[0] ?? '';
     // The first find may be a format string, "Linux version %s".
     if (isVersion(version)) {
       return { kind: 'kernel', arch, version };
     }
+    at = bytes.indexOf(versionText, at + 1);
   }
   return { kind: 'other', reason: 'it does not tell its version' };
 }

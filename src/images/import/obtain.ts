@@ -1,5 +1,4 @@
 /** From what the operator named to a file or directory here, with the right checksum. */
-import { createHash } from 'node:crypto';
 import { open, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, systemCode, UserError } from '../../domain/errors.ts';
@@ -84,21 +83,34 @@ async function download(url: string, { sha256, work, signal, onProgress }: Obtai
   }
   const length = Number(response.headers.get('content-length') ?? 0);
   const room = await freeBytes(work);
-  const tooLarge = (): UserError =>
-    new UserError('no-space', `${url} is larger than the ${bytesText(room)} that are free`, { hint: 'Nothing of it was kept' });
   if (length > room) {
-    throw tooLarge();
+    throw tooLarge(url, room);
   }
-  const hash = createHash('sha256');
+  await fetchInto(path, { url, body: response.body, length, room, signal, onProgress });
+  requireSame(url, await sha256Of(path, signal), sha256 ?? '');
+  return path;
+}
+
+interface Fetching {
+  readonly url: string;
+  readonly body: AsyncIterable<Uint8Array>;
+  /** 0 when it is not known. */
+  readonly length: number;
+  readonly room: number;
+  readonly signal: AbortSignal;
+  readonly onProgress: OnProgress;
+}
+
+async function fetchInto(path: string, { url, body, length, room, signal, onProgress }: Fetching): Promise<void> {
   await using file = await open(path, 'wx', 0o600);
   let bytes = 0;
   try {
-    for await (const chunk of response.body) {
-      await file.write(chunk);
-      hash.update(chunk);
+    for await (const chunk of body) {
+      // Unlike write(), it goes on where the system took a part only.
+      await file.appendFile(chunk);
       bytes += chunk.length;
       if (bytes > room) {
-        throw tooLarge();
+        throw tooLarge(url, room);
       }
       onProgress({
         phase: `fetching ${bytesText(bytes)}${length > 0 ? ` of ${bytesText(length)}` : ''}`,
@@ -108,8 +120,10 @@ async function download(url: string, { sha256, work, signal, onProgress }: Obtai
   } catch (cause) {
     throw cause instanceof UserError || systemCode(cause) === 'ENOSPC' ? cause : failedFetch(url, cause, signal);
   }
-  requireSame(url, hash.digest('hex'), sha256 ?? '');
-  return path;
+}
+
+function tooLarge(url: string, room: number): UserError {
+  return new UserError('no-space', `${url} is larger than the ${bytesText(room)} that are free`, { hint: 'Nothing of it was kept' });
 }
 
 function failedFetch(url: string, cause: unknown, signal: AbortSignal): UserError {

@@ -29,6 +29,17 @@ test('what a zImage unpacks to tells its version', () => {
   expect(readUnpacked(inner, undefined)).toEqual({ kind: 'other', reason: 'it is no Linux kernel' });
 });
 
+test('a kernel is not searched for its version without end', () => {
+  const withFalseFinds = (count: number): Buffer =>
+    Buffer.concat([
+      arm64Kernel('x').subarray(0, 60_000),
+      Buffer.from('Linux version %s\0'.repeat(count)),
+      Buffer.from('Linux version 6.1 (x)\0'),
+    ]);
+  expect(readKernel(withFalseFinds(99))).toMatchObject({ kind: 'kernel', version: '6.1' });
+  expect(readKernel(withFalseFinds(100))).toEqual({ kind: 'other', reason: 'it does not tell its version' });
+});
+
 test('any bytes get an answer', () => {
   const heads = [
     Buffer.alloc(0),
