@@ -69,6 +69,14 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
     expect((await run('show', 'red5')).stdout).toMatch(
       /^red5: persistent\n {2}small [0-9a-f]{12}: .* of 268\.4 MB used, .*\n {4}before: .*\ndata volume of red5: .*\nstore: /,
     );
+
+    // Root on the node wrote this disk: a link would make this machine's own files the layer.
+    const disk = disks.pathOf(red5, image.digest);
+    await onDisk(disk, `cd ..; mv upper kept; ln -s ${join(state, 'images')} upper`);
+    const led = await run('mount', 'red5');
+    expect([led.code, led.stderr]).toEqual([2, expect.stringContaining('/upper of the overlay is not a folder')]);
+    expect((await inside('cat', '/proc/self/mountinfo')).stdout).not.toContain(state);
+
     expect((await run('rm', 'red5', '--snapshot', 'before')).code).toBe(0);
     expect((await run('rm', 'red5')).code).toBe(0);
     expect((await run('list')).stdout).toMatch(/^No overlays yet/);

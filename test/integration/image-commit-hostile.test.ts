@@ -1,0 +1,60 @@
+/** Root on a node writes what it likes to its disk; whatever that is, this machine's own files are not touched or published. */
+import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { run } from '#src/process/run.ts';
+import { commitStage, prepareStage, type Stage } from '../support/commit-stage.ts';
+import { onDisk } from '../support/disk-house.ts';
+
+let stage: Stage;
+let victim: string;
+beforeAll(async () => {
+  stage = await prepareStage('erofs', async (root) => {
+    await writeFile(join(root, 'etc/hostname'), 'red5\n');
+    await writeFile(join(root, 'etc/edited'), 'on the node\n');
+  });
+  // Stands for the root of this machine.
+  victim = join(stage.folder, 'victim');
+  await mkdir(join(victim, 'etc'), { recursive: true });
+  await writeFile(join(victim, 'etc/hostname'), 'the server\n');
+});
+afterAll(async () => {
+  await rm(stage.folder, { recursive: true, force: true });
+});
+
+/** A copy of the node's disk that a script has worked on, in its folder `upper`. */
+async function diskWith(script: string): Promise<string> {
+  const disk = join(stage.folder, 'hostile.img');
+  await run('cp', ['--sparse=always', stage.disk, disk]);
+  await onDisk(disk, script);
+  return disk;
+}
+
+async function untouched(): Promise<void> {
+  expect(await readFile(join(victim, 'etc/hostname'), 'utf8')).toBe('the server\n');
+  expect(await readdir(stage.images)).toEqual([stage.image.digest]);
+  expect(await readdir(join(stage.folder, 'work'))).toEqual([]);
+}
+
+test.each([
+  ['a link to the root', 'upper', 'ln -s VICTIM'],
+  ['a file', 'upper', 'touch'],
+  ['a link', 'work', 'ln -s VICTIM'],
+])('%s in the place of a folder of the disk (%#) is refused', async (_what, name, make) => {
+  const disk = await diskWith(`cd ..; mv ${name} was-${name}; ${make.replace('VICTIM', victim)} ${name}`);
+  for (const dryRun of [true, false]) {
+    await expect(commitStage(stage, { disk, dryRun })).rejects.toMatchObject({
+      code: 'bad-input',
+      message: `/${name} of the overlay is not a folder`,
+    });
+  }
+  await untouched();
+});
+
+test('a link in the place of a folder of the image is committed as a link and never followed', async () => {
+  const disk = await diskWith(`rm -r etc; ln -s ${join(victim, 'etc')} etc`);
+  const { changes, leftOut } = await commitStage(stage, { disk, dryRun: true });
+  expect(changes).toMatchObject([{ path: '/etc', change: 'changed', type: 'symlink', before: 'directory' }]);
+  expect(leftOut).toEqual([]);
+  await untouched();
+});
