@@ -24,6 +24,12 @@ export interface CarryOptions {
 export const overlayOptions = 'redirect_dir=off,metacopy=off,index=off,xino=off';
 /** What a node wrote is data here and nothing else. */
 const dataOnly = 'nodev,nosuid,noexec';
+/**
+ * Of a disk that is read and of one that is written to. Without, the superblock, which the node wrote, could ask for a
+ * panic of this machine's kernel when it finds an error (ext4(5)).
+ */
+export const readOptions = `ro,loop,errors=continue,${dataOnly}`;
+const writeOptions = `loop,errors=remount-ro,${dataOnly}`;
 
 /** Mounts a root; `$1` file, `$2` format, `$3` directory. Kernels without erofs do it through FUSE. */
 export const mountRootFunction = `
@@ -59,8 +65,8 @@ mount -t tmpfs -o mode=0700 carry "$work"
 for side in old new; do mkdir "$work/$side" "$work/$side/root" "$work/$side/disk" "$work/$side/view"; done
 mount_root "$old_root" "$old_format" "$work/old/root"
 mount_root "$new_root" "$new_format" "$work/new/root"
-mount -t ext4 -o ro,loop,${dataOnly} "$old_disk" "$work/old/disk"
-mount -t ext4 -o loop,${dataOnly} "$new_disk" "$work/new/disk"
+mount -t ext4 -o ${readOptions} "$old_disk" "$work/old/disk"
+mount -t ext4 -o ${writeOptions} "$new_disk" "$work/new/disk"
 for side in old new; do
     disk=$work/$side/disk
     require_layers "$disk"

@@ -2,6 +2,7 @@
 import { mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { mountLayers } from '#src/images/commit/layers.ts';
 import { run } from '#src/process/run.ts';
 import { commitStage, prepareStage, type Stage } from '../support/commit-stage.ts';
 import { onDisk } from '../support/disk-house.ts';
@@ -57,4 +58,18 @@ test('a link in the place of a folder of the image is committed as a link and ne
   expect(changes).toMatchObject([{ path: '/etc', change: 'changed', type: 'symlink', before: 'directory' }]);
   expect(leftOut).toEqual([]);
   await untouched();
+});
+
+test('a disk that asks for a panic of the kernel on errors is mounted without it', async () => {
+  const disk = await diskWith('true');
+  await run('tune2fs', ['-e', 'panic', disk]);
+  const work = join(stage.folder, 'layers');
+  const root = join(stage.images, stage.image.digest, 'root.img');
+  try {
+    await mountLayers({ root, rootFormat: 'erofs', disk, work, signal: new AbortController().signal });
+    const line = (await readFile('/proc/mounts', 'utf8')).split('\n').find((text) => text.includes(`${work}/disk `));
+    expect(line?.split(' ')[3]?.split(',')).toEqual(expect.arrayContaining(['errors=remount-ro', 'nodev', 'nosuid', 'noexec']));
+  } finally {
+    await run('sh', ['-c', 'umount "$1/disk" "$1/base"', 'sh', work]);
+  }
 });

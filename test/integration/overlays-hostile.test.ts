@@ -1,10 +1,11 @@
 /** Root on a node writes what it likes to its disk; whatever that is, this machine's own files are left alone. */
 import { mkdir, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { expect, test } from 'vitest';
+import { expect, test, vi } from 'vitest';
 import type { Image } from '#src/domain/image.ts';
 import { parseRootPath } from '#src/domain/overlay.ts';
 import { type CarryOptions, carryPaths } from '#src/overlays/carry.ts';
+import { run } from '#src/process/run.ts';
 import { onDisk, openHouse, publishSmallImage, red5 } from '../support/disk-house.ts';
 
 async function openCarry() {
@@ -42,4 +43,30 @@ test('a link in the place of a folder of either disk is refused, and what it lea
   await onDisk(from, 'mkdir etc; echo of the node >etc/motd');
   await stage.carry();
   expect(await onDisk(to, 'cat etc/motd')).toBe('of the node');
+});
+
+test('disks that ask for a panic of the kernel on errors are mounted without it', async () => {
+  await using stage = await openCarry();
+  for (const disk of [stage.from, stage.to]) {
+    await run('tune2fs', ['-e', 'panic', disk]);
+  }
+  await onDisk(stage.from, 'mkdir etc; echo of the node >etc/motd');
+  // The carry's mounts are nowhere to be seen but in its own name space, which this `mount` is in.
+  const [programs, seen] = [join(stage.state, 'programs'), join(stage.state, 'mounts-seen')];
+  await mkdir(programs);
+  await writeFile(join(programs, 'mount'), `#!/bin/sh\nPATH=\${PATH#*:} mount "$@" && cat /proc/mounts >${seen}\n`, { mode: 0o755 });
+  vi.stubEnv('PATH', `${programs}:${process.env['PATH']}`);
+  try {
+    await stage.carry();
+  } finally {
+    vi.unstubAllEnvs();
+  }
+  const lines = (await readFile(seen, 'utf8')).split('\n');
+  const optionsAt = (place: string) =>
+    lines
+      .find((text) => text.includes(` ${stage.state}/carry/${place} ext4 `))
+      ?.split(' ')[3]
+      ?.split(',');
+  expect(optionsAt('old/disk')).toEqual(expect.arrayContaining(['ro', 'errors=continue', 'nodev', 'nosuid', 'noexec']));
+  expect(optionsAt('new/disk')).toEqual(expect.arrayContaining(['rw', 'errors=remount-ro', 'nodev', 'nosuid', 'noexec']));
 });

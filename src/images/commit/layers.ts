@@ -9,6 +9,8 @@ import { extractErofs } from './extract-erofs.ts';
 
 /** As the node mounts them, or what is seen would not be what the node sees. */
 const overlayOptions = 'redirect_dir=off,metacopy=off,index=off,xino=off';
+/** Else the superblock, which the node wrote, could ask for a panic of this machine's kernel when it finds an error (ext4(5)). */
+const survive = 'errors=remount-ro';
 /** What a node wrote is data here and nothing else. */
 const dataOnly = 'nodev,nosuid,noexec';
 
@@ -34,7 +36,7 @@ export async function mountLayers(options: MountOptions): Promise<Layers> {
   await Promise.all([base, writable].map((directory) => mkdir(directory, { recursive: true })));
   await mountRoot(root, rootFormat, base, signal);
   await repair(disk, signal);
-  await mountData(['-t', 'ext4', disk, writable], 'loop,noatime', { signal });
+  await mountData(['-t', 'ext4', disk, writable], `loop,noatime,${survive}`, { signal });
   await Promise.all(['upper', 'work'].map((name) => requireFolder(writable, name)));
   return { base, upper: join(writable, 'upper') };
 }

@@ -4,12 +4,12 @@ import { DecodeError, UserError } from '../../domain/errors.ts';
 import { containedCommand, run } from '../../process/run.ts';
 import type { PartitionTable } from '../../protocol/partition-table/partition.ts';
 import { readPartitionTable } from '../../protocol/partition-table/partition-table.ts';
+import { openTree } from './tree-access.ts';
 import { bytesText } from './bytes-text.ts';
 import { unpackConfined } from './confined-tar.ts';
 import { requireSpace } from './decompress.ts';
 import { type FstabLine, parseFstab } from './fstab.ts';
 import { type FileSystem, type FileSystemNames, fileSystemOf, hasDirtyJournal, namesOf, sniffBytes } from './sniff.ts';
-import { openTree } from './tree-access.ts';
 
 export interface DiskPartition extends FileSystemNames {
   readonly number: number;
@@ -153,7 +153,9 @@ const mountLines = [
 ].join('\n');
 
 function mountArguments(partition: DiskPartition, subvolume: string, file: string): string[] {
-  const option = subvolume === '' ? '' : `,subvol=${subvolume}`;
+  // Else the superblock of an image from outside could ask for a panic of this machine's kernel (ext4(5)).
+  const survive = partition.fileSystem === 'ext4' ? ',errors=continue' : '';
+  const option = subvolume === '' ? survive : `${survive},subvol=${subvolume}`;
   return [partition.fileSystem, option, String(partition.startBytes), String(partition.bytes), file];
 }
 
