@@ -73,3 +73,31 @@ test('a disk that asks for a panic of the kernel on errors is mounted without it
     await run('sh', ['-c', 'umount "$1/disk" "$1/base"', 'sh', work]);
   }
 });
+
+const modules = (version: string) => `usr/lib/modules/${version}`;
+const lists = 'for name in dep builtin builtin.modinfo order; do : >"$at/modules.$name"; done';
+
+test.each([
+  ['a module that is a link', 'echo kernel/nbd.ko: >"$at/modules.dep"; mkdir "$at/kernel"; ln -s SECRET "$at/kernel/nbd.ko"', /nbd\.ko/],
+  ['a folder of modules that is a link', 'echo kernel/nbd.ko: >"$at/modules.dep"; ln -s VICTIM "$at/kernel"', /nbd\.ko/],
+  ['a list with a name outside', 'echo "kernel/nbd.ko: ../../../../victim/secret" >"$at/modules.dep"', /names files outside of its folder/],
+])("%s does not bring this machine's files into the initramfs", async (_what, script, message) => {
+  await writeFile(join(victim, 'nbd.ko'), 'secret');
+  const words = script.replace('SECRET', join(victim, 'nbd.ko')).replace('VICTIM', victim);
+  const disk = await diskWith(`at=${modules(stage.image.kernelVersion)}; mkdir -p "$at"; ${words}`);
+  await expect(commitStage(stage, { disk })).rejects.toThrow(message);
+  await untouched();
+});
+
+test('a new kernel that is a link is looked for in the root of the node', async () => {
+  const version = '6.1.1-test-amd64';
+  const make = (target: string) =>
+    diskWith(`at=${modules(version)}; mkdir -p "$at" boot; ${lists}; echo inner >"$at/vmlinuz"; ln -s ${target} boot/vmlinuz-${version}`);
+  await expect(commitStage(stage, { disk: await make(join(victim, 'etc/hostname')) })).rejects.toMatchObject({
+    code: 'bad-input',
+    message: expect.stringContaining('leads to none in its root'),
+  });
+  await untouched();
+  const { digest = '' } = await commitStage(stage, { disk: await make(`/${modules(version)}/vmlinuz`) });
+  expect(await readFile(join(stage.images, digest, 'boot/vmlinuz'), 'utf8')).toBe('inner\n');
+});

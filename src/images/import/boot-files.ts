@@ -1,5 +1,5 @@
 /** The boot files of an imported system: kernels with their modules, device trees, overlays, firmware. */
-import { appendFile, chmod, copyFile, lstat, mkdir, readdir, readFile, rename } from 'node:fs/promises';
+import { mkdir, readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import zlib from 'node:zlib';
@@ -7,9 +7,10 @@ import { UserError } from '../../domain/errors.ts';
 import type { Architecture } from '../../domain/image.ts';
 import { run } from '../../process/run.ts';
 import { initramfsFile, type KernelSource } from '../assemble.ts';
+import { copyModules, moduleVersions } from '../copy-modules.ts';
+import { copyPlainFile, openTree, type TreeAccess } from '../tree-access.ts';
 import { type KernelArch, type KernelBytes, readKernel, readUnpacked } from './kernel-image.ts';
 import { type PiConfig, readPiConfig } from './pi-config.ts';
-import { openTree, type TreeAccess } from './tree-access.ts';
 
 const gunzip: (packed: Buffer, options: zlib.ZlibOptions) => Promise<Buffer> = promisify(zlib.gunzip);
 
@@ -43,7 +44,6 @@ const piKernels: Readonly<Record<Architecture, readonly string[]>> = {
   armhf: ['kernel7.img', 'kernel7l.img', 'kernel8.img', 'kernel_2712.img'],
   amd64: [],
 };
-const moduleLists = ['modules.builtin', 'modules.builtin.modinfo', 'modules.order'];
 /** What of the system's own kernel arguments holds without its disk. */
 const harmless =
   /^(cgroup_enable|cgroup_memory|cgroup_disable|systemd\.unified_cgroup_hierarchy|swapaccount|psi|coherent_pool|cfg80211\.\w+|usb-storage\.quirks|dwc_otg\.\w+|snd_bcm2835\.\w+|vc4\.\w+)=[\w.,:-]+$/;
@@ -154,7 +154,7 @@ async function pairKernel(
   if (!kernelsOf[options.arch].includes(kernel.arch)) {
     return skip(`it is for ${kernel.arch}, the system for ${options.arch}`);
   }
-  const modules = await copyModules(kernel.version, options);
+  const modules = await copyModules(kernel.version, { ...options, copies: join(options.work, 'modules') });
   if (modules === undefined) {
     return skip(`its modules are missing: there is no lib/modules/${kernel.version} with modules.dep`);
   }
@@ -178,38 +178,6 @@ async function identify(bytes: Buffer): Promise<KernelBytes> {
   }
 }
 
-async function moduleVersions(tree: TreeAccess): Promise<string[]> {
-  return [...new Set([...(await tree.list('usr/lib/modules')), ...(await tree.list('lib/modules'))])];
-}
-
-/**
- * A copy without links, whose modules.dep names nothing outside of it: the initramfs is made by programs that follow
- * both. Undefined when there are none.
- */
-async function copyModules(version: string, { tree, work, signal }: BootFilesOptions): Promise<string | undefined> {
-  const target = join(work, 'modules', version);
-  for (const folder of [`usr/lib/modules/${version}`, `lib/modules/${version}`]) {
-    const dependencies = await tree.read(`${folder}/modules.dep`);
-    const real = await tree.resolve(folder);
-    if (dependencies === undefined || real === undefined) {
-      continue;
-    }
-    if (/(^|[\s/])\.\.\/|^\/|\s\//m.test(dependencies)) {
-      throw new UserError('bad-input', `${folder}/modules.dep names files outside of its folder`);
-    }
-    await mkdir(join(work, 'modules'), { recursive: true });
-    // Of several kernel files of one version.
-    if (!(await readdir(join(work, 'modules'))).includes(version)) {
-      await run('cp', ['-a', real, target], { signal });
-      await run('find', [target, '-not', '-type', 'f', '-not', '-type', 'd', '-delete'], { signal });
-      // Kernels before 5.2 have no modules.builtin.modinfo, and nobody misses what is empty.
-      await Promise.all(moduleLists.map((name) => appendFile(join(target, name), '')));
-    }
-    return target;
-  }
-  return undefined;
-}
-
 async function copyFirmware({ folder, path }: Folder, boot: string): Promise<void> {
   const copy = async (from: string, names: RegExp, to: string): Promise<void> => {
     for (const name of (await folder.list(from)).filter((candidate) => names.test(candidate))) {
@@ -222,13 +190,6 @@ async function copyFirmware({ folder, path }: Folder, boot: string): Promise<voi
   };
   await copy(path, firmware, boot);
   await copy(join(path, 'overlays'), overlay, join(boot, 'overlays'));
-}
-
-async function copyPlainFile(from: string, to: string): Promise<void> {
-  if ((await lstat(from)).isFile()) {
-    await copyFile(from, to);
-    await chmod(to, 0o644);
-  }
 }
 
 /** Firmware unpacks a gzip'd arm64 kernel itself, and TFTP is lock-step: a third of the bytes is a third of the time. */

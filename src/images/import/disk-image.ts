@@ -4,7 +4,7 @@ import { DecodeError, UserError } from '../../domain/errors.ts';
 import { containedCommand, run } from '../../process/run.ts';
 import type { PartitionTable } from '../../protocol/partition-table/partition.ts';
 import { readPartitionTable } from '../../protocol/partition-table/partition-table.ts';
-import { openTree } from './tree-access.ts';
+import { openTree } from '../tree-access.ts';
 import { bytesText } from './bytes-text.ts';
 import { unpackConfined } from './confined-tar.ts';
 import { requireSpace } from './decompress.ts';
