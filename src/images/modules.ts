@@ -1,4 +1,5 @@
 /** Which kernel modules an initramfs needs: pure text work on depmod's files. */
+import { UserError } from '../domain/errors.ts';
 
 export interface WantedModule {
   readonly name: string;
@@ -18,6 +19,7 @@ export function readModulesList(text: string): WantedModule[] {
 /**
  * The files of these modules and of all that they depend on, by the lines of modules.dep
  * (`kernel/fs/ext4/ext4.ko.xz: kernel/fs/jbd2/jbd2.ko.xz ...`), sorted. Names that are not there are passed over.
+ * @throws UserError bad-input when one of the files is not below the folder of modules.dep
  */
 export function moduleClosure(modulesDep: string, names: readonly string[]): string[] {
   const needs = new Map<string, readonly string[]>();
@@ -32,6 +34,9 @@ export function moduleClosure(modulesDep: string, names: readonly string[]): str
   const wanted = new Set<string>();
   const queue = names.map((name) => byName.get(name.replaceAll('-', '_'))).filter((file) => file !== undefined);
   for (let file = queue.pop(); file !== undefined; file = queue.pop()) {
+    if (file.startsWith('/') || file.split('/').includes('..')) {
+      throw new UserError('bad-input', `modules.dep names "${file}", which is outside of its folder`);
+    }
     if (!wanted.has(file)) {
       wanted.add(file);
       queue.push(...(needs.get(file) ?? []));

@@ -11,12 +11,12 @@ import { containedCommand, run } from '../process/run.ts';
 import { writeSources } from './apt-sources.ts';
 import { collectBootParts } from './boot-parts.ts';
 import { readBootstrapFailure } from './bootstrap-failure.ts';
-import { openTree } from './import/tree-access.ts';
 import { packRoot, type RootFormat } from './pack-root.ts';
 import { type OnProgress, section } from './progress.ts';
 import { syncTree } from './publish.ts';
 import { type Customization, customization, quoteShell, stepMark } from './recipe/customize.ts';
 import { beyondPackages, kernelPackage, type Recipe, recipeKey, wantedPackages } from './recipe/recipe.ts';
+import { openTree } from './tree-access.ts';
 
 /** Raise when the code below makes another tree from the same recipe. */
 const builderVersion = 3;

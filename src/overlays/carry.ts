@@ -24,6 +24,12 @@ export interface CarryOptions {
 export const overlayOptions = 'redirect_dir=off,metacopy=off,index=off,xino=off';
 /** What a node wrote is data here and nothing else. */
 const dataOnly = 'nodev,nosuid,noexec';
+/**
+ * Of a disk that is read and of one that is written to. Without, the superblock, which the node wrote, could ask for a
+ * panic of this machine's kernel when it finds an error (ext4(5)).
+ */
+export const readOptions = `ro,loop,errors=continue,${dataOnly}`;
+const writeOptions = `loop,errors=remount-ro,${dataOnly}`;
 
 /** Mounts a root; `$1` file, `$2` format, `$3` directory. Kernels without erofs do it through FUSE. */
 export const mountRootFunction = `
@@ -36,21 +42,34 @@ mount_root() {
 `;
 
 /**
+ * Root on a node writes what it likes to its disk: a link there would make this machine's own files the layer. `$1` is
+ * where the disk is mounted.
+ */
+export const requireLayersFunction = `
+require_layers() {
+    for folder in upper work; do
+        [ ! -L "$1/$folder" ] && { [ -d "$1/$folder" ] || [ ! -e "$1/$folder" ]; } || { echo "not-a-folder $folder"; exit 6; }
+    done
+}
+`;
+
+/**
  * A link in the middle of a path could lead out of the node's root and into the server's own files, so a path that has
  * one is refused, in the old root and in the new one.
  */
 const script = `
 work=$1 old_root=$2 old_format=$3 old_disk=$4 new_root=$5 new_format=$6 new_disk=$7
 shift 7
-${mountRootFunction}
+${mountRootFunction}${requireLayersFunction}
 mount -t tmpfs -o mode=0700 carry "$work"
 for side in old new; do mkdir "$work/$side" "$work/$side/root" "$work/$side/disk" "$work/$side/view"; done
 mount_root "$old_root" "$old_format" "$work/old/root"
 mount_root "$new_root" "$new_format" "$work/new/root"
-mount -t ext4 -o ro,loop,${dataOnly} "$old_disk" "$work/old/disk"
-mount -t ext4 -o loop,${dataOnly} "$new_disk" "$work/new/disk"
+mount -t ext4 -o ${readOptions} "$old_disk" "$work/old/disk"
+mount -t ext4 -o ${writeOptions} "$new_disk" "$work/new/disk"
 for side in old new; do
     disk=$work/$side/disk
+    require_layers "$disk"
     [ $side = old ] || mkdir -p "$disk/upper" "$disk/work"
     [ $side = old ] || chmod 755 "$disk/upper"
     if [ $side = new ]; then layers="lowerdir=$work/new/root,upperdir=$disk/upper,workdir=$disk/work"
@@ -87,7 +106,7 @@ export async function carryPaths({ from, to, paths, work }: CarryOptions): Promi
 }
 
 function asCarryError(error: UserError): UserError {
-  const [, word, rest = ''] = /^(missing|link|cannot-mount-root) (.*)$/m.exec(error.message) ?? [];
+  const [, word, rest = ''] = /^(missing|link|not-a-folder|cannot-mount-root) (.*)$/m.exec(error.message) ?? [];
   switch (word) {
     case 'missing':
       return new UserError('not-found', `There is no /${rest} to carry over`, { hint: 'Name what the node has: files or folders' });
@@ -95,11 +114,19 @@ function asCarryError(error: UserError): UserError {
       return new UserError('bad-input', `${rest} is a symbolic link, so what is below it is not carried over`, {
         hint: 'Name the place that the link leads to',
       });
+    case 'not-a-folder':
+      return notAFolder(rest);
     case 'cannot-mount-root':
       return cannotMountRoot(rest);
     default:
       return error;
   }
+}
+
+export function notAFolder(name: string): UserError {
+  return new UserError('bad-input', `/${name} of the overlay is not a folder`, {
+    hint: 'No node of ours leaves a disk like this; see what wrote to it before the node is trusted again',
+  });
 }
 
 export function cannotMountRoot(words: string): UserError {

@@ -10,7 +10,15 @@ import { systemCode, UserError } from '../domain/errors.ts';
 import { type ImageDigest, parseImageDigest } from '../domain/image.ts';
 import type { NodeName } from '../domain/node.ts';
 import { run } from '../process/run.ts';
-import { cannotMountRoot, mountRootFunction, overlayOptions, type RootImage } from './carry.ts';
+import {
+  cannotMountRoot,
+  mountRootFunction,
+  notAFolder,
+  overlayOptions,
+  type RootImage,
+  readOptions,
+  requireLayersFunction,
+} from './carry.ts';
 import { namesIn, replaceFile } from './disk-file.ts';
 
 export interface MountedView {
@@ -30,9 +38,10 @@ export interface MountOptions extends MountedView {
 
 const script = `
 root=$1 format=$2 place=$3 view=$4
-${mountRootFunction}
+${mountRootFunction}${requireLayersFunction}
 mount_root "$root" "$format" "$place/root"
-mount -t ext4 -o ro,noload,loop,nodev,nosuid,noexec "$place/disk.img" "$place/disk"
+mount -t ext4 -o noload,${readOptions} "$place/disk.img" "$place/disk"
+require_layers "$place/disk"
 if [ -d "$place/disk/upper" ]; then
     mount -t overlay -o "ro,lowerdir=$place/disk/upper:$place/root,nodev,nosuid,${overlayOptions}" overlay "$view"
 else
@@ -91,8 +100,11 @@ export class MergedViews {
       await run('sh', ['-ec', script, 'mount', root.file, root.format, place, directory]);
     } catch (error) {
       await this.#takeDown(view);
-      const [, words] = error instanceof UserError ? (/^cannot-mount-root (.*)$/m.exec(error.message) ?? []) : [];
-      throw words === undefined ? error : cannotMountRoot(words);
+      const [, word, rest = ''] = error instanceof UserError ? (/^(cannot-mount-root|not-a-folder) (.*)$/m.exec(error.message) ?? []) : [];
+      if (word === undefined) {
+        throw error;
+      }
+      throw word === 'not-a-folder' ? notAFolder(rest) : cannotMountRoot(rest);
     }
     return view;
   }

@@ -99,6 +99,15 @@ describe('modules of the initramfs', () => {
   test('dash and underscore are the same, and unknown names are passed over', () => {
     expect(moduleClosure(dep, ['phy_generic', 'nothing'])).toEqual(['kernel/drivers/usb/phy/phy-generic.ko.xz']);
   });
+
+  test.each(['kernel/nbd.ko: /etc/shadow', 'kernel/nbd.ko: kernel/../../../etc/shadow', '../nbd.ko:', '/var/lib/nbd.ko:'])(
+    'a file outside of the folder is refused: %s',
+    (dep) => {
+      expect(() => moduleClosure(dep, ['nbd'])).toThrow('outside of its folder');
+      expect(moduleClosure(dep, ['other'])).toEqual([]);
+    },
+  );
+
   test('the list knows comments and what to load at once', () => {
     expect(readModulesList('# a\nload nbd # why\n\nlan78xx\n')).toEqual([
       { name: 'nbd', load: true },

@@ -24,6 +24,8 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
   const disks = new OverlayDisks({ directory: join(state, 'overlays'), bytes: diskBytes });
   await disks.reset(red5, image.digest);
   await onDisk(disks.pathOf(red5, image.digest), 'mkdir etc; echo of the node >etc/motd; mknod etc/version c 0 0; echo new >etc/new');
+  // The server mounts it without, or an error in it would be the end of this machine.
+  await execa('tune2fs', ['-e', 'panic', disks.pathOf(red5, image.digest)]);
 
   await new DataVolumes(join(state, 'data')).ensure(red5, diskBytes);
 
@@ -44,6 +46,7 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
     expect((await run('snapshot', 'red5', '--as', 'before')).stdout).toBe('red5: kept as before (clean)');
     expect((await run('mount', 'red5', view)).stdout).toBe(`red5 is at ${view}`);
     expect((await inside('sh', '-c', `cat ${view}/etc/motd ${view}/etc/new; ls ${view}/etc`)).stdout).toBe('of the node\nnew\nmotd\nnew');
+    expect((await inside('cat', '/proc/mounts')).stdout).toMatch(/\/disk ext4 ro,nosuid,nodev,noexec,\S*errors=continue/);
     expect((await inside('touch', join(view, 'etc/x'))).stderr).toContain('Read-only file system');
     const again = await run('mount', 'red5');
     expect([again.code, again.stderr]).toEqual([1, expect.stringContaining(`red5 is mounted already, at ${view}`)]);
@@ -69,6 +72,14 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
     expect((await run('show', 'red5')).stdout).toMatch(
       /^red5: persistent\n {2}small [0-9a-f]{12}: .* of 268\.4 MB used, .*\n {4}before: .*\ndata volume of red5: .*\nstore: /,
     );
+
+    // Root on the node wrote this disk: a link would make this machine's own files the layer.
+    const disk = disks.pathOf(red5, image.digest);
+    await onDisk(disk, `cd ..; mv upper kept; ln -s ${join(state, 'images')} upper`);
+    const led = await run('mount', 'red5');
+    expect([led.code, led.stderr]).toEqual([2, expect.stringContaining('/upper of the overlay is not a folder')]);
+    expect((await inside('cat', '/proc/self/mountinfo')).stdout).not.toContain(state);
+
     expect((await run('rm', 'red5', '--snapshot', 'before')).code).toBe(0);
     expect((await run('rm', 'red5')).code).toBe(0);
     expect((await run('list')).stdout).toMatch(/^No overlays yet/);

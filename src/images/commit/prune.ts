@@ -1,10 +1,12 @@
 /** Takes what is left out of a commit out of the layer, so that the image's own version is seen again. */
+import type { Stats } from 'node:fs';
 import { chmod, lchown, lstat, readdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode } from '../../domain/errors.ts';
+import { systemCode, UserError } from '../../domain/errors.ts';
 import { run } from '../../process/run.ts';
 import type { Change } from './change.ts';
 import type { Diff } from './diff.ts';
+import { parentOf } from './selection.ts';
 import { readXattrs } from './xattrs.ts';
 
 export interface PruneOptions {
@@ -26,6 +28,7 @@ async function restore(change: Change, options: PruneOptions): Promise<void> {
   const { base, upper, opaque, signal } = options;
   const { path } = change;
   const target = join(upper, path);
+  await requireFoldersAbove(upper, path);
   const isSameFolder = change.type === 'directory' && change.change === 'changed' && !change.what.includes('type');
   if (isSameFolder) {
     // An opaque one stays, for it still hides what was removed from it.
@@ -36,8 +39,18 @@ async function restore(change: Change, options: PruneOptions): Promise<void> {
   }
   await rm(target, { recursive: true, force: true });
   const isHidden = [...opaque].some((folder) => folder === '' || path.startsWith(`${folder}/`));
-  if (change.change !== 'added' && isHidden && (await isThere(dirname(target)))) {
+  if (change.change !== 'added' && isHidden && (await lstatIfThere(dirname(target)))) {
     await run('cp', ['--archive', '--no-target-directory', '--', join(base, path), target], { signal });
+  }
+}
+
+/** A link on the way would lead out of the layer, into this machine's own files. @throws UserError bad-input */
+async function requireFoldersAbove(upper: string, path: string): Promise<void> {
+  for (let parent = parentOf(path); parent !== '/'; parent = parentOf(parent)) {
+    const stats = await lstatIfThere(join(upper, parent));
+    if (stats && !stats.isDirectory()) {
+      throw new UserError('bad-input', `${parent} of the overlay is not a folder, so ${path} is not in it`);
+    }
   }
 }
 
@@ -65,13 +78,12 @@ async function restoreAttributes(from: string, to: string, signal: AbortSignal):
   }
 }
 
-async function isThere(path: string): Promise<boolean> {
+async function lstatIfThere(path: string): Promise<Stats | undefined> {
   try {
-    await lstat(path);
-    return true;
+    return await lstat(path);
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') {
-      return false;
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') {
+      return undefined;
     }
     throw error;
   }

@@ -3,13 +3,15 @@
  * are gone when it is, whatever ends it. Reads a CommitRequest, prints a CommitLine at a time.
  */
 import { createHash } from 'node:crypto';
-import { cp, lstat, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { cp, lstat, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, systemCode, UserError } from '../../domain/errors.ts';
-import { assembleImage, initramfsFile } from '../assemble.ts';
+import { assembleImage, initramfsFile, type KernelSource } from '../assemble.ts';
+import { copyModules, moduleVersions } from '../copy-modules.ts';
 import { packRoot } from '../pack-root.ts';
 import { type OnProgress, section } from '../progress.ts';
 import { sha256File } from '../publish.ts';
+import { copyPlainFile, openTree, type TreeAccess } from '../tree-access.ts';
 import { type Change, countChanges } from './change.ts';
 import { readDiff } from './diff.ts';
 import { planKernel } from './kernel.ts';
@@ -71,22 +73,29 @@ async function pack(
 ): Promise<Required<Pick<CommitReport, 'digest'>> & Pick<CommitReport, 'notes'>> {
   const { work, imageDirectory, rootFormat, arch, name, parent, message, images, cache } = request;
   const merged = await mountMerged(layers, work, signal);
-  const modules = await modulesFolder(merged);
+  // The node made its links: they lead about in its tree, never into the files of this machine.
+  const tree = openTree(merged);
   const inherited = ParentManifest.parse(JSON.parse(await readFile(join(imageDirectory, 'manifest.json'), 'utf8')));
   const { configTxt, kernelArguments, dataVolume } = inherited;
   const parents = inherited.kernels ?? [{ version: inherited.kernelVersion, initramfs: initramfsFile }];
   const plan = planKernel({
     arch,
     current: parents.map(({ version }) => version),
-    before: await versionsIn(join(layers.base, modules)),
-    now: await versionsIn(join(merged, modules)),
-    kernels: await kernelsIn(join(merged, 'boot')),
+    before: await completeVersions(openTree(layers.base)),
+    now: await completeVersions(tree),
+    kernels: (await tree.list('boot')).flatMap((file) => /^vmlinuz-(.+)$/.exec(file)?.[1] ?? []),
   });
   const newKernel = plan.kind === 'new' ? plan.version : undefined;
-  const [first, ...others] = parents.map((kernel) => {
+  const kernels: KernelSource[] = [];
+  for (const kernel of parents) {
     const version = newKernel ?? kernel.version;
-    return { ...kernel, version, modules: join(merged, modules, version) };
-  });
+    const modules = await copyModules(version, { tree, copies: join(work, 'modules'), signal });
+    if (modules === undefined) {
+      throw new UserError('bad-input', `The modules of the kernel ${version} cannot be read in the node's tree`);
+    }
+    kernels.push({ ...kernel, version, modules });
+  }
+  const [first, ...others] = kernels;
   if (!first) {
     throw new UserError('failed', 'The image has no kernel');
   }
@@ -95,7 +104,10 @@ async function pack(
   await Promise.all(parents.map(({ initramfs }) => rm(join(boot, initramfs), { force: true })));
   if (newKernel !== undefined) {
     const file = inherited.kernels?.[0]?.file ?? 'vmlinuz';
-    await cp(join(merged, 'boot', `vmlinuz-${newKernel}`), join(boot, file), { dereference: true });
+    const real = await tree.resolve(`boot/vmlinuz-${newKernel}`);
+    if (real === undefined || !(await copyPlainFile(real, join(boot, file)))) {
+      throw new UserError('bad-input', `/boot/vmlinuz-${newKernel} on the node is not a file, and leads to none in its root`);
+    }
   }
   const output = join(work, 'root.img');
   const expected = (await stat(join(imageDirectory, 'root.img'))).size;
@@ -153,31 +165,16 @@ async function lostLists(taken: readonly Change[], merged: string): Promise<stri
   return lost.map(([path]) => `squashfs keeps no access control lists: that of ${path.slice(merged.length)} is not in the image`);
 }
 
-/** Debian's /lib is a link to usr/lib; where it is not, modules are in /lib. */
-async function modulesFolder(tree: string): Promise<string> {
-  return (await isFolder(join(tree, 'usr/lib/modules'))) ? 'usr/lib/modules' : 'lib/modules';
-}
-
 /** Those that depmod has seen: a folder of headers alone is no kernel. */
-async function versionsIn(folder: string): Promise<string[]> {
-  const names = await namesIn(folder);
+async function completeVersions(tree: TreeAccess): Promise<string[]> {
+  const versions = await moduleVersions(tree);
   const complete = await Promise.all(
-    names.map(async (name) => ((await namesIn(join(folder, name))).includes('modules.dep') ? [name] : [])),
+    versions.map(async (version) => {
+      const names = await Promise.all(['usr/lib', 'lib'].map((folder) => tree.list(`${folder}/modules/${version}`)));
+      return names.flat().includes('modules.dep') ? [version] : [];
+    }),
   );
   return complete.flat();
-}
-
-async function kernelsIn(boot: string): Promise<string[]> {
-  return (await namesIn(boot)).flatMap((name) => /^vmlinuz-(.+)$/.exec(name)?.[1] ?? []);
-}
-
-async function namesIn(folder: string): Promise<string[]> {
-  return await readdir(folder).catch((error: unknown) => {
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') {
-      return [];
-    }
-    throw error;
-  });
 }
 
 /** Another content has another text: the root's UUID follows it. */

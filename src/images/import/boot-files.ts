@@ -1,20 +1,19 @@
 /** The boot files of an imported system: kernels with their modules, device trees, overlays, firmware. */
-import { appendFile, chmod, copyFile, lstat, mkdir, readdir, rename } from 'node:fs/promises';
+import { lstat, mkdir, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
 import type { Architecture } from '../../domain/image.ts';
 import { run } from '../../process/run.ts';
 import { initramfsFile, type KernelSource } from '../assemble.ts';
+import { copyModules, moduleVersions } from '../copy-modules.ts';
 import { inThread } from '../image-tasks.ts';
+import { copyPlainFile, openTree, type TreeAccess } from '../tree-access.ts';
 import { bytesText } from './bytes-text.ts';
 import { maxKernelBytes } from './identify-kernel.ts';
 import type { KernelArch } from './kernel-image.ts';
 import { type PiConfig, readPiConfig } from './pi-config.ts';
-import { openTree, type TreeAccess } from './tree-access.ts';
 
 const maxCandidates = 16;
-/** Those of distributions have 2 MB at most. */
-const maxModuleListBytes = 16 * 1024 ** 2;
 
 export type ImportedKernel = KernelSource & { readonly file: string };
 
@@ -44,7 +43,6 @@ const piKernels: Readonly<Record<Architecture, readonly string[]>> = {
   armhf: ['kernel7.img', 'kernel7l.img', 'kernel8.img', 'kernel_2712.img'],
   amd64: [],
 };
-const moduleLists = ['modules.builtin', 'modules.builtin.modinfo', 'modules.order'];
 /** What of the system's own kernel arguments holds without its disk. */
 const harmless =
   /^(cgroup_enable|cgroup_memory|cgroup_disable|systemd\.unified_cgroup_hierarchy|swapaccount|psi|coherent_pool|cfg80211\.\w+|usb-storage\.quirks|dwc_otg\.\w+|snd_bcm2835\.\w+|vc4\.\w+)=[\w.,:-]+$/;
@@ -162,7 +160,7 @@ async function pairKernel(
   if (!kernelsOf[options.arch].includes(kernel.arch)) {
     return skip(`it is for ${kernel.arch}, the system for ${options.arch}`);
   }
-  const modules = await copyModules(kernel.version, options);
+  const modules = await copyModules(kernel.version, { ...options, copies: join(options.work, 'modules') });
   if (modules === undefined) {
     return skip(`its modules are missing: there is no lib/modules/${kernel.version} with modules.dep`);
   }
@@ -171,52 +169,6 @@ async function pairKernel(
     await pack(join(options.boot, file), options.signal);
   }
   return { file, version: kernel.version, modules };
-}
-
-async function moduleVersions(tree: TreeAccess): Promise<string[]> {
-  return [...new Set([...(await tree.list('usr/lib/modules')), ...(await tree.list('lib/modules'))])];
-}
-
-/**
- * A copy without links, whose modules.dep names nothing outside of it: the initramfs is made by programs that follow
- * both. Undefined when there are none.
- */
-async function copyModules(version: string, { tree, work, signal }: BootFilesOptions): Promise<string | undefined> {
-  const target = join(work, 'modules', version);
-  for (const folder of [`usr/lib/modules/${version}`, `lib/modules/${version}`]) {
-    const dependencies = await tree.read(`${folder}/modules.dep`);
-    const real = await tree.resolve(folder);
-    if (dependencies === undefined || real === undefined) {
-      continue;
-    }
-    await requireShortLists(tree, folder);
-    if (/(^|[\s/])\.\.\/|^\/|\s\//m.test(dependencies)) {
-      throw new UserError('bad-input', `${folder}/modules.dep names files outside of its folder`);
-    }
-    await mkdir(join(work, 'modules'), { recursive: true });
-    // Of several kernel files of one version.
-    if (!(await readdir(join(work, 'modules'))).includes(version)) {
-      await run('cp', ['-a', real, target], { signal });
-      await run('find', [target, '-not', '-type', 'f', '-not', '-type', 'd', '-delete'], { signal });
-      // Kernels before 5.2 have no modules.builtin.modinfo, and nobody misses what is empty.
-      await Promise.all(moduleLists.map((name) => appendFile(join(target, name), '')));
-    }
-    return target;
-  }
-  return undefined;
-}
-
-/** They are read whole. */
-async function requireShortLists(tree: TreeAccess, folder: string): Promise<void> {
-  for (const name of (await tree.list(folder)).filter((one) => one.startsWith('modules.'))) {
-    const real = await tree.resolve(`${folder}/${name}`);
-    const size = real === undefined ? 0 : (await lstat(real)).size;
-    if (size > maxModuleListBytes) {
-      throw new UserError('bad-input', `/${folder}/${name} in it has ${bytesText(size)}: no list of modules is so long`, {
-        hint: `Make it again in that system: depmod ${folder.slice(folder.lastIndexOf('/') + 1)}`,
-      });
-    }
-  }
 }
 
 async function copyFirmware({ folder, path }: Folder, boot: string): Promise<void> {
@@ -231,13 +183,6 @@ async function copyFirmware({ folder, path }: Folder, boot: string): Promise<voi
   };
   await copy(path, firmware, boot);
   await copy(join(path, 'overlays'), overlay, join(boot, 'overlays'));
-}
-
-async function copyPlainFile(from: string, to: string): Promise<void> {
-  if ((await lstat(from)).isFile()) {
-    await copyFile(from, to);
-    await chmod(to, 0o644);
-  }
 }
 
 /** Firmware unpacks a gzip'd arm64 kernel itself, and TFTP is lock-step: a third of the bytes is a third of the time. */

@@ -8,7 +8,7 @@ import { copyFile, mkdir, writeFile } from 'node:fs/promises';
 import { basename, join, relative } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
 import { containedCommand, run } from '../../process/run.ts';
-import { openTree } from './tree-access.ts';
+import { openTree } from '../tree-access.ts';
 
 /** tar counts in records. */
 const recordBytes = 10_240;

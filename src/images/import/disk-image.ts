@@ -4,12 +4,12 @@ import { DecodeError, UserError } from '../../domain/errors.ts';
 import { containedCommand, run } from '../../process/run.ts';
 import type { PartitionTable } from '../../protocol/partition-table/partition.ts';
 import { readPartitionTable } from '../../protocol/partition-table/partition-table.ts';
+import { openTree } from '../tree-access.ts';
 import { bytesText } from './bytes-text.ts';
 import { unpackConfined } from './confined-tar.ts';
 import { requireSpace } from './decompress.ts';
 import { type FstabLine, parseFstab } from './fstab.ts';
 import { type FileSystem, type FileSystemNames, fileSystemOf, hasDirtyJournal, namesOf, sniffBytes } from './sniff.ts';
-import { openTree } from './tree-access.ts';
 
 export interface DiskPartition extends FileSystemNames {
   readonly number: number;

@@ -7,13 +7,13 @@ import { run } from '../../process/run.ts';
 import { type AssembleOptions, assembleImage } from '../assemble.ts';
 import { packRoot } from '../pack-root.ts';
 import { type OnProgress, section } from '../progress.ts';
+import { openTree, type TreeAccess } from '../tree-access.ts';
 import { type BootFilesFound, collectBootFiles } from './boot-files.ts';
 import { bytesText } from './bytes-text.ts';
 import { obtain } from './obtain.ts';
 import type { ImportReport, ReportedChange } from './report.ts';
 import { rootRules } from './root-rules.ts';
 import { missingModules, readsErofs, systemArch, systemName, systemNotes } from './system.ts';
-import { openTree, type TreeAccess } from './tree-access.ts';
 import { sourceName, type Unpacked, unpackSource } from './unpack-source.ts';
 
 export interface ImportRequest {

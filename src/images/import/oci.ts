@@ -10,11 +10,11 @@ import { systemCode, UserError } from '../../domain/errors.ts';
 import type { Architecture } from '../../domain/image.ts';
 import { containedCommand, run } from '../../process/run.ts';
 import { type OnProgress, section } from '../progress.ts';
+import { readHead } from '../tree-access.ts';
 import { unpackConfined } from './confined-tar.ts';
 import { decompress } from './decompress.ts';
 import { sha256Of } from './obtain.ts';
 import { sniff, sniffBytes } from './sniff.ts';
-import { readHead } from './tree-access.ts';
 
 const Digest = z.string().regex(/^sha256:[0-9a-f]{64}$/, 'is not a sha256 digest');
 const Descriptor = z.object({

@@ -1,5 +1,5 @@
 /** The words that rules about an imported root are written in. */
-import type { TreeView } from './tree-access.ts';
+import type { TreeView } from '../tree-access.ts';
 
 /** Paths are relative to the root, without a leading slash. `what` is for the report. */
 export type Change =

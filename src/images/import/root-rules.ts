@@ -4,9 +4,10 @@
  * userconf-pi, raspberrypi-sys-mods, rpi-swap, rpi-resize), cloud-init's documentation, and what was measured of
  * systemd-networkd, which takes the boot address away at start and at stop.
  */
+
+import type { TreeView } from '../tree-access.ts';
 import { withoutDisks } from './fstab.ts';
 import { all, type Change, masks, matching, type RootRule, removes, rewrites, writes } from './root-rule.ts';
-import type { TreeView } from './tree-access.ts';
 
 /** The kernel is started with net.ifnames=0, so this is the NIC that the board booted from. */
 const bootNic = 'eth0';

@@ -1,7 +1,7 @@
 /** What an imported root is: architecture, name, and whether somebody can log in. */
 import { UserError } from '../../domain/errors.ts';
 import { type Architecture, architectures } from '../../domain/image.ts';
-import type { TreeAccess } from './tree-access.ts';
+import type { TreeAccess } from '../tree-access.ts';
 
 /** elf(5), e_machine. */
 const machines: Readonly<Record<number, string>> = {

@@ -5,6 +5,7 @@ import { UserError } from '../../domain/errors.ts';
 import type { Architecture } from '../../domain/image.ts';
 import { run } from '../../process/run.ts';
 import { type OnProgress, section } from '../progress.ts';
+import { readHead } from '../tree-access.ts';
 import { bytesText } from './bytes-text.ts';
 import { unpackConfined } from './confined-tar.ts';
 import { decompress, requireSpace } from './decompress.ts';
@@ -12,7 +13,6 @@ import { type DiskPartition, unpackDisk } from './disk-image.ts';
 import { isUrl, type Obtained } from './obtain.ts';
 import { isContainerImage, unpackContainerImage } from './oci.ts';
 import { type Compression, sniff, sniffBytes } from './sniff.ts';
-import { readHead } from './tree-access.ts';
 
 export interface UnpackOptions {
   readonly arch: Architecture | undefined;

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { withoutDisks } from '#src/images/import/fstab.ts';
 import type { Change } from '#src/images/import/root-rule.ts';
 import { rootRules, withoutInterface } from '#src/images/import/root-rules.ts';
-import type { TreeView } from '#src/images/import/tree-access.ts';
+import type { TreeView } from '#src/images/tree-access.ts';
 
 function treeOf(files: Readonly<Record<string, string>>): TreeView {
   const paths = Object.keys(files);

@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
 import { missingModules, readsErofs } from '#src/images/import/system.ts';
-import { openTree, type TreeAccess } from '#src/images/import/tree-access.ts';
+import { openTree, type TreeAccess } from '#src/images/tree-access.ts';
 
 let outside: string;
 let root: string;

@@ -1,8 +1,8 @@
 /** Reads and changes a tree that came from outside: its links are followed as if the tree were the root, and never out of it. */
 import type { Stats } from 'node:fs';
-import { lstat, mkdir, open, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, lstat, mkdir, open, readdir, readFile, readlink, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode, UserError } from '../../domain/errors.ts';
+import { systemCode, UserError } from '../domain/errors.ts';
 
 export interface TreeView {
   /** Names in a directory, sorted; none where there is no directory. */
@@ -82,6 +82,16 @@ export async function readHead(file: string, bytes: number): Promise<Buffer> {
     read = (await handle.read(buffer, filled, buffer.length - filled, filled)).bytesRead;
   }
   return buffer.subarray(0, filled);
+}
+
+/** False, and nothing is made, where it is anything but a regular file itself. */
+export async function copyPlainFile(from: string, to: string): Promise<boolean> {
+  const isPlain = (await lstat(from)).isFile();
+  if (isPlain) {
+    await copyFile(from, to);
+    await chmod(to, 0o644);
+  }
+  return isPlain;
 }
 
 /** As the kernel walks a path in a chroot. */
