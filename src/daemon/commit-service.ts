@@ -9,12 +9,15 @@ import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import { type CommitResult, commitImage } from '../images/commit/commit.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
+import type { StoreSpace } from '../overlays/store-space.ts';
+import type { Turns } from '../overlays/turns.ts';
 import type { CommitAdmin, ImageCommit } from '../servers/http/admin/commit-routes.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { AgentOrders } from './agent-orders.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import { lockOf } from './image-versions.ts';
 import type { Job, Jobs, JobWork } from './jobs.ts';
+import { usedBy } from './overlay-target.ts';
 
 export interface CommitServiceOptions {
   readonly places: Places;
@@ -24,6 +27,10 @@ export interface CommitServiceOptions {
   readonly overlays: OverlayDisks;
   readonly jobs: Jobs;
   readonly agents: AgentOrders;
+  readonly turns: Turns;
+  readonly space: StoreSpace;
+  /** Nobody writes to this disk until the result is disposed. */
+  readonly hold: (disk: string) => Promise<AsyncDisposable>;
   readonly clock: Clock;
 }
 
@@ -34,7 +41,7 @@ export function createCommitService(options: CommitServiceOptions): CommitAdmin 
 }
 
 async function startCommit(request: ImageCommit, options: CommitServiceOptions, running: Map<NodeName, string>): Promise<Job> {
-  const { nodes, places, images, overlays, jobs, agents, sessions, clock } = options;
+  const { nodes, places, images, overlays, jobs, agents, sessions, hold, clock } = options;
   const node = nodes.require(parseNodeName(request.node));
   const choice = choiceOf(request);
   const digest = await chooseOverlay(node, request.digest, options);
@@ -67,6 +74,8 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
           now: clock.now(),
         },
         disk: overlays.pathOf(node.name, digest),
+        hold,
+        inTurn: (copy) => copyInTurn(node, digest, copy, options),
         ...(runsOnIt ? { freeze: (work: () => Promise<void>) => agents.whileFrozen(node.name, work) } : {}),
         signal,
         onProgress,
@@ -80,6 +89,20 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
   const job = jobs.start(title, work, { touches: request.dryRun ? [] : [lockOf(parent.name), lockOf(name)] });
   running.set(node.name, job.id);
   return job;
+}
+
+/** No boot, snapshot or reset of the node while its disk is read. The rest of a commit works on the copy. */
+async function copyInTurn<T>(
+  { name }: Node,
+  digest: ImageDigest,
+  copy: () => Promise<T>,
+  { turns, space, overlays }: CommitServiceOptions,
+): Promise<T> {
+  return await turns.take([name], 'commit', async () => {
+    const bytes = (await overlays.sharesBlocks()) ? 0 : await usedBy(name, digest, { overlays });
+    await space.require(bytes, `a copy of the overlay of ${name}`);
+    return await copy();
+  });
 }
 
 /** Paths as people write them, with or without a slash at either end. @throws UserError bad-input */

@@ -19,7 +19,7 @@ import { plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
 import { createNodeFace } from '../servers/http/node-face.ts';
-import { fenceDisks } from '../servers/nbd/fence.ts';
+import { fenceDisks, holdDisk } from '../servers/nbd/fence.ts';
 import { NbdServer } from '../servers/nbd/nbd-server.ts';
 import { DataThreads } from '../servers/tftp/data-threads.ts';
 import { openDatabase } from '../store/database.ts';
@@ -102,6 +102,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   await Promise.all([overlays.start(), data.start(), views.start()]);
   const space = new StoreSpace([places.overlays, places.data], settings.storeReserveBytes);
   const turns = new Turns();
+  const fences = { records: places.fences };
+  const hold = (disk: string): Promise<AsyncDisposable> => holdDisk(fences, disk);
   const disks = new NodeDisksMaker({
     nodes,
     images,
@@ -113,7 +115,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     overlayBytes: settings.overlayBytes,
     dataBytes: settings.dataBytes,
     work: places.work,
-    fence: (directories) => Promise.all(directories.map((directory) => fenceDisks({ records: places.fences }, directory))),
+    fence: (directories) => Promise.all(directories.map((directory) => fenceDisks(fences, directory))),
   });
   const hostKeys = new HostKeys(places.keys);
   const unclaimed = new UnclaimedBoards(clock);
@@ -171,7 +173,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     counters.badTftp += 1;
   };
 
-  const storeWatch = stack.use(new StoreWatch({ space, directories: [overlays.directory, data.directory], clock, log }));
+  const storeWatch = stack.use(new StoreWatch({ space, directories: [overlays.directory, data.directory], fences, clock, log }));
   await storeWatch.start();
   await refuseAfterCrash({ exports, nodes, sessions, log });
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
@@ -215,7 +217,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
   const imageAdmin = createImageService({ places, versions, jobs });
   const versionAdmin = createVersionService(versions, new ImageInspection({ places, settings, images, versions, jobs }));
-  const commits = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, clock });
+  const commits = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, turns, space, hold, clock });
   const overlayAdmin = createOverlayService({
     nodes,
     sessions,
@@ -230,6 +232,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     jobs,
     viewsDirectory: join(places.state, 'views'),
     quotaBytes: settings.overlayQuotaBytes,
+    hold,
     clock,
   });
   const face = createAdminFace({

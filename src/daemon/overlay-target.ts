@@ -16,7 +16,6 @@ import type { BootSessions } from './boot-sessions.ts';
 import type { Exports } from './exports.ts';
 import type { Jobs } from './jobs.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
-import { holdDisk } from './store-watch.ts';
 
 export interface OverlayServiceOptions {
   readonly nodes: NodeStore;
@@ -34,6 +33,8 @@ export interface OverlayServiceOptions {
   readonly viewsDirectory: string;
   /** Of all overlays and snapshots of one node. Absent: four times what the node sees. */
   readonly quotaBytes: number | undefined;
+  /** Nobody writes to this disk until the result is disposed. Whoever uses it waits meanwhile. */
+  readonly hold: (disk: string) => Promise<AsyncDisposable>;
   /** Makes the file system of a node that runs stand still and clean, where its agent can. */
   readonly freeze?: (node: Node) => Promise<AsyncDisposable>;
   readonly clock: Clock;
@@ -77,15 +78,15 @@ export async function atRest(
   options: OverlayServiceOptions,
   read: (hold: () => Promise<AsyncDisposable>) => Promise<unknown>,
 ): Promise<'clean' | 'crash-consistent'> {
-  const { nodes, freeze } = options;
+  const { nodes, freeze, hold } = options;
   const running = await isInUse(name, path, options);
   const node = nodes.get(name);
   await using _frozen = running && node && freeze ? await freeze(node) : { [Symbol.asyncDispose]: () => Promise.resolve() };
-  await read(() => holdDisk(path));
+  await read(() => hold(path));
   return running && !freeze ? 'crash-consistent' : 'clean';
 }
 
-export async function usedBy(name: NodeName, digest: ImageDigest, { overlays }: OverlayServiceOptions): Promise<number> {
+export async function usedBy(name: NodeName, digest: ImageDigest, { overlays }: Pick<OverlayServiceOptions, 'overlays'>): Promise<number> {
   return (await overlays.list(name)).find((overlay) => overlay.digest === digest)?.usedBytes ?? 0;
 }
 

@@ -7,16 +7,18 @@ import type { Clock } from '../domain/clock.ts';
 import { messageOf } from '../domain/errors.ts';
 import type { Logger } from '../log/logger.ts';
 import type { Space, SpaceLevel, StoreSpace } from '../overlays/store-space.ts';
-import { pauseHolders, resumeHolders } from '../process/disk-holders.ts';
+import { stopHolders } from '../process/disk-holders.ts';
+import { closeForWrites, type Fences, openForWrites } from '../servers/nbd/fence.ts';
 
 const lookEveryMs = 1000;
-/** A node that waits connects again now and then, and what serves the new connection must not write either. */
-const pauseEveryMs = 100;
+/** Who was about to open its disk when the store was found full is stopped at the next look. */
+const stopEveryMs = 100;
 
 export interface StoreWatchOptions {
   readonly space: StoreSpace;
   /** Of all writable disks. */
   readonly directories: readonly string[];
+  readonly fences: Fences;
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -24,6 +26,8 @@ export interface StoreWatchOptions {
 export class StoreWatch implements AsyncDisposable {
   readonly #options: StoreWatchOptions;
   #level: SpaceLevel | undefined;
+  /** Also what an earlier run of ours stopped and did not live to resume. */
+  #mayBeStopped = true;
   #cancel: () => void = () => {};
   #looking: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -45,7 +49,7 @@ export class StoreWatch implements AsyncDisposable {
 
   #next(): void {
     if (!this.#stopped) {
-      this.#cancel = this.#options.clock.after(this.#level === 'out' ? pauseEveryMs : lookEveryMs, () => {
+      this.#cancel = this.#options.clock.after(this.#level === 'out' ? stopEveryMs : lookEveryMs, () => {
         this.#looking = this.#look()
           .catch((error: unknown) => this.#options.log.error({ reason: messageOf(error) }, 'the store could not be looked at'))
           .finally(() => this.#next());
@@ -54,12 +58,15 @@ export class StoreWatch implements AsyncDisposable {
   }
 
   async #look(): Promise<void> {
-    const { space, directories } = this.#options;
+    const { space, directories, fences } = this.#options;
     const now = await space.now();
     if (now.level === 'out') {
-      await pauseHolders(directories);
-    } else if (this.#level === undefined || this.#level === 'out') {
-      await resumeHolders(directories);
+      this.#mayBeStopped = true;
+      await stopHolders(directories);
+      await closeForWrites(fences);
+    } else if (this.#mayBeStopped) {
+      // A disk that is being copied is left alone until the next look.
+      this.#mayBeStopped = !(await openForWrites(fences));
     }
     if (now.level !== this.#level) {
       this.#tell(now, this.#level);
@@ -89,10 +96,4 @@ export class StoreWatch implements AsyncDisposable {
         level satisfies never;
     }
   }
-}
-
-/** Nobody writes to this disk until the result is disposed. Whoever uses it waits meanwhile. */
-export async function holdDisk(path: string): Promise<AsyncDisposable> {
-  await pauseHolders([path]);
-  return { [Symbol.asyncDispose]: () => resumeHolders([path]) };
 }

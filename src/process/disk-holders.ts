@@ -52,42 +52,9 @@ export async function endHolders(paths: readonly string[]): Promise<number> {
   }
 }
 
-/**
- * Their nodes wait for their disks until `resumeHolders`. Resolves when every one of them has stopped: a signal does not
- * cut into a write to a file that is under way.
- */
-export async function pauseHolders(paths: readonly string[]): Promise<number[]> {
-  const pids = [...new Set((await holdersOf(paths)).map(({ pid }) => pid))];
-  for (const pid of pids) {
-    signalProcess(pid, 'SIGSTOP');
-  }
-  const deadline = Date.now() + goneTimeoutMs;
-  while (!(await Promise.all(pids.map(isStopped))).every(Boolean)) {
-    if (Date.now() > deadline) {
-      await resumeHolders(paths);
-      throw new Error(`nbd-server processes do not stop: ${pids.join(', ')}`);
-    }
-    await new Promise((resolve) => setTimeout(resolve, lookEveryMs));
-  }
-  return pids;
-}
-
-/** All its threads; a process that has ended counts. */
-async function isStopped(pid: number): Promise<boolean> {
-  const threads = await readdir(`/proc/${pid}/task`).catch(() => []);
-  const states = await Promise.all(
-    threads.map(async (thread) => {
-      const stat = await readFile(`/proc/${pid}/task/${thread}/stat`, 'utf8').catch(() => '');
-      // The name, in brackets, may hold anything: proc(5).
-      return stat.slice(stat.lastIndexOf(')') + 2, stat.lastIndexOf(')') + 3);
-    }),
-  );
-  return states.every((state) => state === '' || 'TtXZ'.includes(state));
-}
-
-/** Also what an earlier run of ours paused and did not live to resume. */
-export async function resumeHolders(paths: readonly string[]): Promise<void> {
+/** Their nodes wait for their disks. A write to a file that is under way still ends. */
+export async function stopHolders(paths: readonly string[]): Promise<void> {
   for (const { pid } of await holdersOf(paths)) {
-    signalProcess(pid, 'SIGCONT');
+    signalProcess(pid, 'SIGSTOP');
   }
 }

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { pino } from 'pino';
@@ -9,6 +9,7 @@ import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { createCommitService } from '#src/daemon/commit-service.ts';
 import { type Job, Jobs } from '#src/daemon/jobs.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
+import { messageOf } from '#src/domain/errors.ts';
 import { parseImageDigest } from '#src/domain/image.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { parseSerial } from '#src/domain/serial.ts';
@@ -17,7 +18,10 @@ import { takeSnapshot } from '#src/images/commit/snapshot.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
 import { publishImage } from '#src/images/publish.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
+import { StoreSpace } from '#src/overlays/store-space.ts';
+import { Turns } from '#src/overlays/turns.ts';
 import { ImageCommit } from '#src/servers/http/admin/commit-routes.ts';
+import { holdDisk } from '#src/servers/nbd/fence.ts';
 import { openDatabase } from '#src/store/database.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
@@ -48,7 +52,7 @@ afterAll(async () => {
   await Promise.all([stage, kernelStage].map(({ folder }) => rm(folder, { recursive: true, force: true })));
 });
 
-function start({ folder, image }: Stage) {
+function start({ folder, image }: Stage, { reserveBytes = 0 }: { readonly reserveBytes?: number } = {}) {
   const places = findPlaces({ state: folder, env });
   const database = openDatabase(places.database);
   const log = pino({ level: 'silent' });
@@ -70,7 +74,15 @@ function start({ folder, image }: Stage) {
   const images = new ImageCatalog(places.images);
   const overlays = new OverlayDisks({ directory: places.overlays, bytes: 64 * 2 ** 20 });
   const agents = new AgentOrders(sessions, systemClock);
-  const service = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, clock: systemClock });
+  const turns = new Turns();
+  const whileHeld: string[] = [];
+  const hold = async (disk: string): Promise<AsyncDisposable> => {
+    const held = await holdDisk({ records: folder }, disk);
+    whileHeld.push(await turns.take([red5], 'boot', () => Promise.resolve('free')).catch(messageOf));
+    return held;
+  };
+  const space = new StoreSpace([places.overlays], reserveBytes);
+  const service = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, turns, space, hold, clock: systemClock });
   const commit = async (request: object): Promise<Job> => (await service.commit(ImageCommit.parse({ node: 'red5', ...request }))) as Job;
   const ended = async (job: Job): Promise<Job> => {
     await until(() => Promise.resolve(jobs.get(job.id).state !== 'running'), 'the job to end', 60_000);
@@ -80,7 +92,7 @@ function start({ folder, image }: Stage) {
     sessions.close();
     database.close();
   };
-  return { places, images, jobs, commit, ended, close };
+  return { places, images, jobs, turns, whileHeld, commit, ended, close };
 }
 
 async function expectNothingLeft(folder: string): Promise<void> {
@@ -131,6 +143,28 @@ describe('what cannot be committed', () => {
     await expectNothingLeft(stage.folder);
     close();
   });
+});
+
+test('the disk is copied in a turn of the node and with room for it; the rest leaves the node free', async () => {
+  const { commit, ended, jobs, turns, whileHeld, close } = start(stage);
+  const other = Promise.withResolvers<void>();
+  const boot = turns.take([red5], 'its boot', () => other.promise);
+  expect(await ended(await commit({ dryRun: true }))).toMatchObject({
+    state: 'failed',
+    error: { code: 'in-use', message: 'red5 is busy: its boot is under way' },
+  });
+  other.resolve();
+  await boot;
+  const job = await commit({ dryRun: true });
+  await until(() => Promise.resolve(jobs.get(job.id).fraction > 0.05), 'the disk to be copied', 30_000);
+  expect(jobs.get(job.id).state).toBe('running');
+  await turns.take([red5], 'another boot', () => Promise.resolve());
+  expect(await ended(job)).toMatchObject({ state: 'done' });
+  expect(whileHeld).toEqual(['red5 is busy: commit is under way']);
+  close();
+  const full = start(stage, { reserveBytes: 2 ** 60 });
+  expect(await full.ended(await full.commit({ dryRun: true }))).toMatchObject({ state: 'failed', error: { code: 'no-space' } });
+  full.close();
 });
 
 test('a kernel that was installed on the node is what the new version boots', async () => {
@@ -192,6 +226,15 @@ describe('a snapshot of a disk that is written to', () => {
       writeSync(file, number, 0, 8, size - 8);
     }`;
 
+  const hold = (disk: string): Promise<AsyncDisposable> => holdDisk({ records: stage.folder }, disk);
+
+  /** As fence.sh does for a connection: the process, and when it was started (proc(5), field 22). */
+  async function record(disk: string, pid: number): Promise<void> {
+    const { dev, ino } = await stat(disk);
+    const facts = (await readFile(`/proc/${pid}/stat`, 'utf8')).split(') ')[1]?.split(' ') ?? [];
+    await writeFile(join(stage.folder, `${dev}-${ino}`), `${pid} ${facts[19]}\n`);
+  }
+
   async function withWriter(work: (disk: string, pid: number, ends: (file: string) => Promise<[bigint, bigint]>) => Promise<void>) {
     const disk = join(stage.folder, 'busy.img');
     const bytes = 64 * 2 ** 20;
@@ -207,6 +250,7 @@ describe('a snapshot of a disk that is written to', () => {
     try {
       const first = BigInt('0x0101010101010101');
       await until(async () => !(await ends(disk)).includes(first), 'the writer');
+      await record(disk, child.pid ?? 0);
       await work(disk, child.pid ?? 0, ends);
     } finally {
       child.kill('SIGKILL');
@@ -219,7 +263,7 @@ describe('a snapshot of a disk that is written to', () => {
       const target = join(stage.folder, 'copy.img');
       for (let round = 0; round < 5; round += 1) {
         const freeze = (): Promise<{ reason: string }> => Promise.resolve({ reason: 'not today' });
-        const snapshot = await takeSnapshot({ disk, target, freeze, signal: new AbortController().signal });
+        const snapshot = await takeSnapshot({ disk, target, freeze, hold, signal: new AbortController().signal });
         expect(snapshot).toEqual({ kind: 'crash-consistent', reason: 'not today' });
         const [head, tail] = await ends(target);
         expect(head - tail === 0n || head - tail === 1n, `${head} ${tail}`).toBe(true);
@@ -232,7 +276,7 @@ describe('a snapshot of a disk that is written to', () => {
     await withWriter(async (disk, pid, ends) => {
       const abort = new AbortController();
       const target = join(stage.folder, 'copy.img');
-      const taking = takeSnapshot({ disk, target, signal: abort.signal }).catch((error: unknown) => error);
+      const taking = takeSnapshot({ disk, target, hold, signal: abort.signal }).catch((error: unknown) => error);
       await until(async () => /^State:\s+T/m.test(await readFile(`/proc/${pid}/status`, 'utf8')), 'the writer to be stopped');
       abort.abort();
       expect(await taking).toMatchObject({ code: 'cancelled' });

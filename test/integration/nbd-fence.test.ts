@@ -1,9 +1,12 @@
-import { rm, symlink } from 'node:fs/promises';
+import { readFile, rm, symlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
+import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
+import { projectRoot } from '#src/config/places.ts';
+import { run } from '#src/process/run.ts';
 import { isAlive } from '#src/process/signal.ts';
-import { fenceDisk } from '#src/servers/nbd/fence.ts';
+import { closeForWrites, fenceDisk, fenceScript, holdDisk, openForWrites } from '#src/servers/nbd/fence.ts';
 import { until } from '../support/lab-server.ts';
 import { type NbdHost, startNbdHost } from '../support/nbd-host.ts';
 import { addressOf, type NbdLoad, nbdLoad } from '../support/nbd-load.ts';
@@ -70,6 +73,79 @@ describe('one connection at a time may write to a disk', () => {
     const after = await host.holders(host.root);
     expect(after).toHaveLength(3);
     expect(after.filter((pid) => before.includes(pid))).toEqual([]);
+  });
+});
+
+async function isStopped(pid: number): Promise<boolean> {
+  return /^State:\s+T/m.test(await readFile(`/proc/${pid}/status`, 'utf8'));
+}
+
+/** As nbd-server does for a new connection of a client, before it opens the disk. */
+async function serve(host: NbdHost, client: number, exportName = 'overlay'): Promise<string> {
+  const link = join(host.exports, exportName, addressOf(client));
+  return await run('sh', [fenceScript, 'serve', host.fences, link]).then(
+    () => 'allowed',
+    () => 'refused',
+  );
+}
+
+describe('a disk that is held', () => {
+  test('nobody writes to it, neither who has it open nor who connects meanwhile; then they go on', async () => {
+    await using host = await startNbdHost(3);
+    const fences = { records: host.fences };
+    await using load = await attached(host, 'overlay', 2);
+    const [first, second] = [await onlyHolder(host, 0), await onlyHolder(host, 1)];
+    {
+      await using _held = await holdDisk(fences, host.diskOf(0));
+      await using _nobodyHasIt = await holdDisk(fences, host.diskOf(2));
+      expect([await isStopped(first), await isStopped(second)]).toEqual([true, false]);
+      expect(await Promise.all([serve(host, 0), serve(host, 2)])).toEqual(['refused', 'refused']);
+      expect(await onlyHolder(host, 0)).toBe(first);
+      load.again();
+      await until(async () => (await onlyHolder(host, 1)) !== second, 'the other disk to be served');
+      expect(await host.holders(host.diskOf(0))).toEqual([first]);
+    }
+    expect(await load.round()).toMatchObject({ attached: 2 });
+    expect(await onlyHolder(host, 0)).not.toBe(first);
+  });
+
+  test('a hold ends with the process that wanted it', async () => {
+    await using host = await startNbdHost(1);
+    await using load = await attached(host, 'overlay', 1);
+    const holder = await onlyHolder(host, 0);
+    const script = `import { holdDisk } from './src/servers/nbd/fence.ts';
+      await holdDisk({ records: process.argv[1] }, process.argv[2]);
+      setInterval(() => {}, 1000);`;
+    const args = ['--input-type=module', '-e', script, host.fences, host.diskOf(0)];
+    const daemon = execa(process.execPath, args, { cwd: projectRoot, reject: false });
+    await until(() => isStopped(holder), 'the disk to be held');
+    daemon.kill('SIGKILL');
+    await daemon;
+    await until(async () => !(await isStopped(holder)), 'the hold to end');
+    expect(load).toBeDefined();
+  });
+
+  test('with a full store nobody begins to write and no hold lets anybody go on; space again spares what is held', async () => {
+    await using host = await startNbdHost(2);
+    const fences = { records: host.fences };
+    await using load = await attached(host, 'overlay', 2);
+    const pids = [await onlyHolder(host, 0), await onlyHolder(host, 1)];
+    const stopped = (): Promise<boolean[]> => Promise.all(pids.map(isStopped));
+    await closeForWrites(fences);
+    for (const pid of pids) {
+      process.kill(pid, 'SIGSTOP');
+    }
+    expect(await Promise.all([serve(host, 0), serve(host, 0, 'root')])).toEqual(['refused', 'allowed']);
+    await (await holdDisk(fences, host.diskOf(0)))[Symbol.asyncDispose]();
+    expect(await stopped()).toEqual([true, true]);
+    {
+      await using _held = await holdDisk(fences, host.diskOf(0));
+      expect(await openForWrites(fences)).toBe(false);
+      expect(await stopped()).toEqual([true, false]);
+    }
+    expect(await stopped()).toEqual([false, false]);
+    expect(await openForWrites(fences)).toBe(true);
+    expect(load).toBeDefined();
   });
 });
 

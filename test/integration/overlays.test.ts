@@ -10,6 +10,7 @@ import { checkDisk } from '#src/overlays/disk-file.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
 import { StoreSpace } from '#src/overlays/store-space.ts';
 import { containedCommand, run } from '#src/process/run.ts';
+import { holdDisk } from '#src/servers/nbd/fence.ts';
 import { diskBytes, nbdClient, onDisk, openHouse, publishSmallImage, red5, red6 } from '../support/disk-house.ts';
 import { until } from '../support/lab-server.ts';
 
@@ -270,7 +271,7 @@ describe('space', () => {
     let reserve = 0;
     const space = { now: () => new StoreSpace([house.state], reserve).now() } as StoreSpace;
     const directories = [house.overlays.directory, house.data.directory];
-    await using watch = new StoreWatch({ space, directories, clock: systemClock, log: house.log });
+    await using watch = new StoreWatch({ space, directories, fences: house.fences, clock: systemClock, log: house.log });
     await watch.start();
     expect(await writer.ask('write 409600 one')).toBe('ok');
     reserve = 2 ** 60;
@@ -283,7 +284,12 @@ describe('space', () => {
     let pending: Promise<string> | undefined;
     await until(isPaused, 'the writer to be stopped');
     expect(await reader.ask('read 0 4')).toBe('hsqs');
-    reserve = 0;
+    await expect(nbdClient(house.port, 'overlay'), 'a new connection').rejects.toThrow('nbd: closed');
+    {
+      await using _held = await holdDisk(house.fences, house.overlays.pathOf(red5, image.digest));
+      reserve = 0;
+      await until(async () => !(await readdir(house.fences.records)).includes('full'), 'the store to have space');
+    }
     expect(await pending).toBe('ok');
     expect(await writer.ask('read 409600 512')).toBe('two');
   });

@@ -10,6 +10,7 @@ import { type CommitOptions, type CommitResult, commitImage } from '#src/images/
 import { packRoot, type RootFormat } from '#src/images/pack-root.ts';
 import { publishImage } from '#src/images/publish.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
+import { holdDisk } from '#src/servers/nbd/fence.ts';
 import { treeManifest } from './tree-manifest.ts';
 
 const { cache } = findPlaces({ env: process.env });
@@ -211,6 +212,7 @@ export async function commitStage(
       now: 1000,
     },
     disk,
+    hold: (held) => holdDisk({ records: folder }, held),
     signal,
     onProgress: () => {},
   });

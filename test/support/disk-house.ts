@@ -29,6 +29,7 @@ import { StoreSpace } from '#src/overlays/store-space.ts';
 import { Turns } from '#src/overlays/turns.ts';
 import { endHolders } from '#src/process/disk-holders.ts';
 import { containedCommand, run } from '#src/process/run.ts';
+import { holdDisk } from '#src/servers/nbd/fence.ts';
 import { NbdServer } from '#src/servers/nbd/nbd-server.ts';
 import { openDatabase } from '#src/store/database.ts';
 import { LeaseStore } from '#src/store/leases.ts';
@@ -69,6 +70,7 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
     fence: endHolders,
   });
   const port = await freePort();
+  const fences = { records: join(state, 'fences') };
   const handover = new NodeHandover({
     nodes,
     leases: new LeaseStore(database),
@@ -99,6 +101,7 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
     jobs,
     viewsDirectory: join(state, 'views'),
     quotaBytes,
+    hold: (disk) => holdDisk(fences, disk),
     clock: systemClock,
   });
   const nbd = new NbdServer({
@@ -106,7 +109,7 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
     port,
     directory: join(state, 'run'),
     exports: join(state, 'exports'),
-    fences: join(state, 'fences'),
+    fences: fences.records,
     clock: systemClock,
     assertPortFree: () => Promise.resolve(),
     onEvent: () => {},
@@ -124,6 +127,7 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
     exports,
     space,
     disks,
+    fences,
     handover,
     service,
     port,

@@ -14,6 +14,10 @@ export interface CommitOptions {
   readonly disk: string;
   /** Absent: nobody on the node to ask. */
   readonly freeze?: Freeze;
+  /** Nobody writes to the disk until the result is disposed. */
+  readonly hold: (disk: string) => Promise<AsyncDisposable>;
+  /** Runs `copy` when nothing else is done with the node's disks. Absent: nothing ever is. */
+  readonly inTurn?: <T>(copy: () => Promise<T>) => Promise<T>;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
@@ -24,19 +28,16 @@ export interface CommitResult extends CommitReport {
 
 /** Everything it makes is in `request.work` until the image appears; that folder is gone when this ends. */
 export async function commitImage(options: CommitOptions): Promise<CommitResult> {
-  const { request, signal, onProgress } = options;
+  const { request, hold, inTurn, signal, onProgress } = options;
   const { work } = request;
   await rm(work, { recursive: true, force: true });
   await mkdir(work, { recursive: true });
   try {
     onProgress({ phase: 'copying the overlay', fraction: 0.01 });
     const disk = join(work, 'overlay.img');
-    const snapshot = await takeSnapshot({
-      disk: options.disk,
-      target: disk,
-      signal,
-      ...(options.freeze ? { freeze: options.freeze } : {}),
-    });
+    const freeze = options.freeze ? { freeze: options.freeze } : {};
+    const copy = (): Promise<Snapshot> => takeSnapshot({ disk: options.disk, target: disk, hold, signal, ...freeze });
+    const snapshot = await (inTurn?.(copy) ?? copy());
     const report = await runWorker({ ...request, disk }, signal, section(onProgress, 0.05, 1));
     return { ...report, snapshot };
   } finally {

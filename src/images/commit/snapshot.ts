@@ -18,46 +18,31 @@ export interface SnapshotOptions {
   readonly disk: string;
   readonly target: string;
   readonly freeze?: Freeze;
+  /** Nobody writes to the disk until the result is disposed. */
+  readonly hold: (disk: string) => Promise<AsyncDisposable>;
   readonly signal: AbortSignal;
 }
 
 const copyArguments = ['--sparse=always', '--reflink=auto', '--'];
 
-export async function takeSnapshot({ disk, target, freeze, signal }: SnapshotOptions): Promise<Snapshot> {
+export async function takeSnapshot({ disk, target, freeze, hold, signal }: SnapshotOptions): Promise<Snapshot> {
   const copy = async (): Promise<void> => void (await run('cp', [...copyArguments, disk, target], { signal }));
-  const users = await processesWith(disk);
-  if (users.length === 0) {
-    await copy();
-    return { kind: 'unused' };
+  if ((await processesWith(disk)).length === 0) {
+    await using _held = await hold(disk);
+    // Somebody may have come before it was held.
+    if ((await processesWith(disk)).length === 0) {
+      await copy();
+      return { kind: 'unused' };
+    }
   }
   const frozen = (await freeze?.(copy)) ?? { reason: 'no agent of the node listens' };
   if ('frozenMs' in frozen) {
     return { kind: 'frozen', frozenMs: frozen.frozenMs };
   }
-  await copyWhileStopped(await processesWith(disk), disk, target, signal);
+  // Takes every write between two of theirs: the node waits that long for its answers.
+  await using _held = await hold(disk);
+  await copy();
   return { kind: 'crash-consistent', reason: frozen.reason };
-}
-
-/**
- * Holds the processes that write to the disk, which takes every write between two of theirs: the node waits that long
- * for its answers. A shell of its own does it, that lets them go on whatever becomes of us; it ends when it is told to.
- */
-const copyStopped = `
-disk=$1; target=$2; shift 2
-trap 'kill -CONT "$@" 2>/dev/null' EXIT
-trap 'kill "$copy" 2>/dev/null; exit 1' HUP INT TERM
-kill -STOP "$@"
-for pid in "$@"; do
-  for task in /proc/"$pid"/task/*; do
-    while [ -e "$task/status" ] && ! grep -q '^State:.[TtZX]' "$task/status" 2>/dev/null; do sleep 0.01; done
-  done
-done
-cp ${copyArguments.join(' ')} "$disk" "$target" & copy=$!
-wait "$copy"
-`;
-
-async function copyWhileStopped(users: readonly number[], disk: string, target: string, signal: AbortSignal): Promise<void> {
-  await run('sh', ['-c', copyStopped, 'sh', disk, target, ...users.map(String)], { signal });
 }
 
 /** Those that have a file open for writing. */
