@@ -14,6 +14,8 @@ import type { KernelArch } from './kernel-image.ts';
 import { type PiConfig, readPiConfig } from './pi-config.ts';
 
 const maxCandidates = 16;
+/** All files of Raspberry Pi OS have 30 MB. */
+const maxFirmwareBytes = 256 * 1024 ** 2;
 
 export type ImportedKernel = KernelSource & { readonly file: string };
 
@@ -172,10 +174,19 @@ async function pairKernel(
 }
 
 async function copyFirmware({ folder, path }: Folder, boot: string): Promise<void> {
+  let bytes = 0;
   const copy = async (from: string, names: RegExp, to: string): Promise<void> => {
     for (const name of (await folder.list(from)).filter((candidate) => names.test(candidate))) {
       const real = await folder.resolve(join(from, name));
       if (real !== undefined) {
+        // Copying makes data of holes.
+        bytes += (await lstat(real)).size;
+        if (bytes > maxFirmwareBytes) {
+          throw new UserError(
+            'bad-input',
+            `The firmware's files in it are too long: with ${join(from, name)} ${bytesText(bytes)} together`,
+          );
+        }
         await mkdir(to, { recursive: true });
         await copyPlainFile(real, join(to, name));
       }

@@ -9,6 +9,7 @@ import { basename, join, relative } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
 import { containedCommand, run } from '../../process/run.ts';
 import { openTree } from '../tree-access.ts';
+import { freeBytes } from './decompress.ts';
 
 /** tar counts in records. */
 const recordBytes = 10_240;
@@ -61,18 +62,33 @@ export async function unpackConfined(source: TarSource, options: TarOptions): Pr
   const args = source.kind === 'archive' ? [source.file] : source.args;
   const [file, contained] = containedCommand('bash', ['-c', script, 'unpack', tools, tree, into, ...args]);
   const complaints: string[] = [];
+  const full = new AbortController();
+  // What tar reads is less than what it fills: small files take a block each, and sizes are not known before.
+  const stopWhenFull = async (): Promise<void> => {
+    if ((await freeBytes(tree)) === 0) {
+      full.abort();
+    }
+  };
   const onLine = (line: string): void => {
     const records = /^tar: @(\d+)/.exec(line)?.[1];
     if (records !== undefined) {
       options.onBytes(Number(records) * recordBytes);
+      // Where this cannot be known, tar itself meets the end of the disk.
+      stopWhenFull().catch(() => undefined);
     } else if (leadsOut.test(line)) {
       complaints.push(line);
     }
   };
-  const failure = await run(file, contained, { signal, env: { LC_ALL: 'C' }, onLine }).then(
+  const failure = await run(file, contained, { signal: AbortSignal.any([signal, full.signal]), env: { LC_ALL: 'C' }, onLine }).then(
     () => undefined,
     (error: unknown) => understood(error),
   );
+  await stopWhenFull();
+  if (full.signal.aborted) {
+    throw new UserError('no-space', 'It unpacks to more than what is free', {
+      hint: 'Free some space, or put the state folder on a larger disk; nothing half-made was kept',
+    });
+  }
   if (complaints.length > 0) {
     throw new UserError('bad-input', 'The archive has names that lead out of it with ".."; nothing of it was kept', {
       hint: 'No program makes such an archive of a root by itself. Look at it with: tar -tvf FILE | grep -F ..',

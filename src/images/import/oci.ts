@@ -3,7 +3,7 @@
  * Every layer is unpacked by itself, its whiteouts become those of overlayfs, and overlayfs lays them over one another:
  * so a whiteout never reaches outside of its own layer, whatever links there are.
  */
-import { lstat, mkdir, readFile, rm } from 'node:fs/promises';
+import { lstat, mkdir, readFile, rm, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { systemCode, UserError } from '../../domain/errors.ts';
@@ -12,7 +12,7 @@ import { containedCommand, run } from '../../process/run.ts';
 import { type OnProgress, section } from '../progress.ts';
 import { readHead } from '../tree-access.ts';
 import { unpackConfined } from './confined-tar.ts';
-import { decompress } from './decompress.ts';
+import { decompress, requireSpace } from './decompress.ts';
 import { sha256Of } from './obtain.ts';
 import { sniff, sniffBytes } from './sniff.ts';
 
@@ -151,6 +151,7 @@ async function unpackLayer(directory: string, layer: Layer, target: string, opti
     await requireDigest(archive, layer.diffId, name, signal);
   }
   onProgress({ phase: 'unpacking layers', fraction: 0.5 });
+  await requireSpace((await stat(archive)).size, work, `Layer ${name}`);
   await unpackConfined({ kind: 'archive', file: archive }, { work, tree: target, signal, onBytes: () => {} });
   if (archive !== file) {
     await rm(archive);

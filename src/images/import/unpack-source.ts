@@ -146,7 +146,7 @@ async function unpackCard(plain: Plain, tree: string, packed: string, options: U
  * By mtools: not every kernel can mount FAT. Only plain names, taken from its listing, are copied, so that no name leads
  * anywhere else; and of its folders only the one with overlays is looked into, for they may lead to one another.
  */
-async function unpackFat(file: string, { startBytes }: DiskPartition, work: string, signal: AbortSignal): Promise<string> {
+async function unpackFat(file: string, { startBytes, bytes }: DiskPartition, work: string, signal: AbortSignal): Promise<string> {
   const target = join(work, 'fat');
   const image = `${file}@@${startBytes}`;
   const options = { signal, env: { MTOOLSRC: '/dev/null', MTOOLS_SKIP_CHECK: '1', TZ: 'UTC' } };
@@ -159,9 +159,22 @@ async function unpackFat(file: string, { startBytes }: DiskPartition, work: stri
       await run('mcopy', ['-n', '-i', image, ...files, join(target, folder)], options);
     }
   };
+  // Files can share their clusters, and so have more bytes together than the partition.
+  const requireTrueSizes = async (folder: string): Promise<void> => {
+    const total = /^ +\d+ files? +([\d ]+) bytes$/m.exec(await run('mdir', ['-a', '-i', image, `::${folder}/`], options))?.[1];
+    const claimed = Number(total?.replaceAll(' ', '') ?? 0);
+    if (claimed > bytes) {
+      throw new UserError('bad-input', `The files of the boot partition claim ${bytesText(claimed)}, and it has ${bytesText(bytes)}`, {
+        hint: 'The image may be damaged; fetch it again, and give its checksum with --sha256',
+      });
+    }
+    await requireSpace(claimed, work, 'The boot partition');
+  };
+  await requireTrueSizes('');
   const names = await list('');
   await copy('', names);
   if (names.includes('overlays/')) {
+    await requireTrueSizes('/overlays');
     await copy('/overlays', await list('/overlays'));
   }
   return target;
