@@ -11,6 +11,7 @@ import { expandRange } from '../domain/range.ts';
 import { isPiSerial, parseSerial } from '../domain/serial.ts';
 import type { DataVolumes } from '../overlays/data-volumes.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
+import type { Turns } from '../overlays/turns.ts';
 import { holdersOf } from '../process/disk-holders.ts';
 import type { AdminOptions, NodeAdd, NodeChange } from '../servers/http/admin-face.ts';
 import type { NodeStore, NodeUpdate } from '../store/nodes.ts';
@@ -29,6 +30,7 @@ export interface AdminServiceOptions {
   readonly overlays: OverlayDisks;
   readonly data: DataVolumes;
   readonly exports: Exports;
+  readonly turns: Turns;
   readonly hostKeys: HostKeys;
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
@@ -96,23 +98,7 @@ export function createAdminService(options: AdminServiceOptions): AdminService {
     reimageNodes: (names) => change(names, { reimage: true }),
     removeNodes: async (names, { withData }) => {
       const all = expandRange(names).map(parseNodeName);
-      // A node that was removed without its data volume is known by that alone.
-      const left = withData ? await options.data.nodes() : [];
-      const [holder] = await holdersOf(all.filter((name) => left.includes(name)).map((name) => options.data.directoryOf(name)));
-      if (holder) {
-        throw new UserError('in-use', `The data volume ${holder.file} is in use`, {
-          hint: 'Switch its node off first, or leave the data: cardless node rm without --with-data',
-        });
-      }
-      const found = all.filter((name) => nodes.get(name) !== undefined || !left.includes(name)).map((name) => nodes.require(name));
-      for (const node of found) {
-        await removeNode(node, options);
-      }
-      for (const name of all.filter((one) => left.includes(one))) {
-        await options.data.remove(name);
-      }
-      const kept = await options.data.nodes();
-      return all.map((name) => ({ name, ...found.find((node) => node.name === name), dataKept: kept.includes(name) }));
+      return await options.turns.take(all, 'removal', () => removeNodes(all, withData, options));
     },
     listBoots: (name) => options.sessionStore.of(nodes.require(parseNodeName(name)).name).map(withoutSecrets),
   };
@@ -218,9 +204,33 @@ async function dataBytesFor(name: NodeName, size: string | null, { data }: Admin
   return bytes;
 }
 
-/** First nobody can reach its disk any more, then the registry forgets it, then its files go. */
+/** Within the turns of all of them. */
+async function removeNodes(all: readonly NodeName[], withData: boolean, options: AdminServiceOptions): Promise<object[]> {
+  const { nodes, data, exports } = options;
+  // A node that was removed without its data volume is known by that alone.
+  const left = withData ? await data.nodes() : [];
+  for (const name of all.filter((one) => left.includes(one))) {
+    const directories = [data.directoryOf(name)];
+    if ((await exports.isAwaited(directories)) || (await holdersOf(directories)).length > 0) {
+      throw new UserError('in-use', `The data volume ${data.pathOf(name)} is in use`, {
+        hint: 'Switch its node off first, or leave the data: cardless node rm without --with-data',
+      });
+    }
+  }
+  const found = all.filter((name) => nodes.get(name) !== undefined || !left.includes(name)).map((name) => nodes.require(name));
+  for (const node of found) {
+    await removeNode(node, options);
+  }
+  for (const name of all.filter((one) => left.includes(one))) {
+    await data.remove(name);
+  }
+  const kept = await data.nodes();
+  return all.map((name) => ({ name, ...found.find((node) => node.name === name), dataKept: kept.includes(name) }));
+}
+
+/** First nobody can reach its disk any more, and a node that runs will restart, then the registry forgets it, then its files go. */
 async function removeNode(node: Node, options: AdminServiceOptions): Promise<void> {
-  await options.exports.withdraw([options.overlays.directoryOf(node.name), options.data.directoryOf(node.name)]);
+  await options.exports.refuse([options.overlays.directoryOf(node.name), options.data.directoryOf(node.name)]);
   options.nodes.remove(node.name);
   options.sessions.forget(node.name);
   await options.overlays.remove(node.name);

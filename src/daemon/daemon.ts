@@ -175,9 +175,10 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 
   const storeWatch = stack.use(new StoreWatch({ space, directories: [overlays.directory, data.directory], fences, clock, log }));
   await storeWatch.start();
-  await refuseAfterCrash({ exports, nodes, sessions, log });
+  await refuseAfterCrash({ exports, nodes, sessions, data, log });
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();
+  exports.startServing(clock);
 
   const versions = new ImageVersions({ places, images, tags, jobs, nodes, sessions, overlays: () => listOverlayDigests(places.overlays) });
   const admin = createAdminService({
@@ -191,6 +192,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     overlays,
     data,
     exports,
+    turns,
     hostKeys,
     addressOf: (node) => handover.addressOf(node),
     get served() {

@@ -1,7 +1,10 @@
 /** The links by which nbd-server finds the disks of a client: one per address and export. */
 import { mkdir, open, readdir, readFile, readlink, rename, rm, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Clock } from '../domain/clock.ts';
+import { systemCode } from '../domain/errors.ts';
 import { type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
+import { syncPath } from '../overlays/disk-file.ts';
 
 export interface NodeDisks {
   readonly root: string;
@@ -19,14 +22,35 @@ const writable = ['overlay', 'data'] as const;
 const rebootMark = 'CARDLESS REBOOT\n';
 const rebootDiskBytes = 4096;
 
+/** A node that ran before this server started is back on its disks within this time. */
+const reconnectMs = 60_000;
+
 export class Exports {
   readonly #directory: string;
+  #serving: { readonly since: number; readonly clock: Clock } | undefined;
 
   constructor(directory: string) {
     this.#directory = directory;
   }
 
-  /** From now on this address gets these disks and nothing else, and no other address gets a disk of this node. */
+  /** Nodes that ran before begin to connect again. */
+  startServing(clock: Clock): void {
+    this.#serving = { since: clock.now(), clock };
+  }
+
+  /** May a node that runs be about to connect to one of these files, or to one below these folders, again? */
+  async isAwaited(paths: readonly string[]): Promise<boolean> {
+    if (!this.#serving || this.#serving.clock.now() - this.#serving.since >= reconnectMs) {
+      return false;
+    }
+    const links = await Promise.all(writable.map((name) => this.#linksOf(name)));
+    return links.flat().some(({ target }) => isAtOrBelow(target, paths));
+  }
+
+  /**
+   * From now on this address gets these disks and nothing else, and no other address gets a disk of this node. On the disk
+   * when it resolves: after a crash, a node must not find the disk of whoever had its address before.
+   */
   async place(address: Ipv4, disks: NodeDisks): Promise<void> {
     await this.withdraw(disks.directories);
     // First goes what another node had at this address.
@@ -36,6 +60,18 @@ export class Exports {
       const target = disks[name];
       if (target !== undefined) {
         await this.#link(name, address, target);
+      }
+    }
+    await Promise.all((['root', ...writable] as const).map((name) => syncPath(join(this.#directory, name))));
+  }
+
+  /** Whoever runs on one of these files, or on one below these folders, is told to restart when it connects again. */
+  async refuse(paths: readonly string[]): Promise<void> {
+    for (const name of writable) {
+      for (const { address, target } of await this.#linksOf(name)) {
+        if (isAtOrBelow(target, paths)) {
+          await this.#link(name, parseIpv4(address), await this.#rebootDisk());
+        }
       }
     }
   }
@@ -79,18 +115,31 @@ export class Exports {
   /** Nobody gets a disk of this node any more. */
   async withdraw(directories: readonly string[]): Promise<void> {
     for (const name of writable) {
-      await this.#unlink(name, (target) => directories.some((directory) => target.startsWith(`${directory}/`)));
+      for (const { address, target } of await this.#linksOf(name)) {
+        if (isAtOrBelow(target, directories)) {
+          await rm(join(this.#directory, name, address), { force: true });
+        }
+      }
     }
   }
 
-  async #unlink(name: string, matches: (target: string) => boolean): Promise<void> {
+  /** One that another node's boot takes away in this moment is not among them. */
+  async #linksOf(name: string): Promise<{ readonly address: string; readonly target: string }[]> {
     const directory = join(this.#directory, name);
     await mkdir(directory, { recursive: true });
+    const links: { address: string; target: string }[] = [];
     for (const address of await readdir(directory)) {
-      if (matches(await readlink(join(directory, address)))) {
-        await rm(join(directory, address), { force: true });
+      const target = await readlink(join(directory, address)).catch((error: unknown) => {
+        if (systemCode(error) === 'ENOENT') {
+          return undefined;
+        }
+        throw error;
+      });
+      if (target !== undefined) {
+        links.push({ address, target });
       }
     }
+    return links;
   }
 
   /** A rename, so that a client that connects meanwhile finds the old or the new one. */
@@ -102,6 +151,10 @@ export class Exports {
     await symlink(target, partial);
     await rename(partial, link);
   }
+}
+
+function isAtOrBelow(target: string, paths: readonly string[]): boolean {
+  return paths.some((path) => target === path || target.startsWith(`${path}/`));
 }
 
 /** By a rename, and on the disk when this resolves. */

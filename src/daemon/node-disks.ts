@@ -7,7 +7,7 @@ import type { Node, NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import { carryPaths, type RootImage } from '../overlays/carry.ts';
 import type { DataVolumes } from '../overlays/data-volumes.ts';
-import { checkDisk } from '../overlays/disk-file.ts';
+import { checkDisk, statOf } from '../overlays/disk-file.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { StoreSpace } from '../overlays/store-space.ts';
 import type { Turns } from '../overlays/turns.ts';
@@ -114,9 +114,12 @@ export class NodeDisksMaker {
       news,
       `cardless reimage ${name} gives it a fresh one, cardless overlay restore ${name} LABEL an earlier state`,
     );
-    if (await overlays.grow(name, image.digest, bytes)) {
-      news('overlay grown', `${bytes} bytes`);
-    }
+    await this.#grow('overlay', news, bytes, async () => {
+      if (!(await this.#isSmaller(disk, bytes, `growing the overlay of ${name}`, overlays))) {
+        return false;
+      }
+      return await overlays.grow(name, image.digest, bytes);
+    });
     await this.#carry(node, image, news);
   }
 
@@ -126,24 +129,56 @@ export class NodeDisksMaker {
     await this.#options.overlays.reset(node.name, digest, { bytes: this.overlayBytesOf(node) });
   }
 
+  /** The same for a version that may be in use: at its next boot. @throws UserError no-space */
+  async stageReset(node: Node, { digest }: Pick<Image, 'digest'>): Promise<void> {
+    await this.#options.space.require(newDiskBytes, `an overlay of ${node.name}`);
+    await this.#options.overlays.stageFresh(node.name, digest, { bytes: this.overlayBytesOf(node) });
+  }
+
+  /** A node that boots with its disk as large as it was is better than one that does not boot. */
+  async #grow(what: string, news: OnDiskNews, bytes: number, grow: () => Promise<boolean>): Promise<void> {
+    try {
+      if (await grow()) {
+        news(`${what} grown`, `${bytes} bytes`);
+      }
+    } catch (error) {
+      if (!(error instanceof UserError)) {
+        throw error;
+      }
+      news(`${what} not grown`, error.message);
+    }
+  }
+
+  /** If so, there is room to grow it, which is done with a copy. @throws UserError no-space */
+  async #isSmaller(disk: string, bytes: number, what: string, store: Pick<OverlayDisks, 'sharesBlocks'>): Promise<boolean> {
+    const found = await statOf(disk);
+    if (!found || Number(found.size) >= bytes) {
+      return false;
+    }
+    await this.#options.space.require((await store.sharesBlocks()) ? 0 : Number(found.blocks) * 512, what);
+    return true;
+  }
+
   async #prepareData(node: Node, bytes: number, news: OnDiskNews): Promise<void> {
     const { data, space } = this.#options;
     if ((await data.of(node.name)) === undefined) {
       await space.require(newDiskBytes, `a data volume of ${node.name}`);
-    } else {
-      const disk = data.pathOf(node.name);
-      await this.#check(
-        node,
-        disk,
-        'data volume',
-        news,
-        `e2fsck -y ${disk} repairs what it can and may lose files; cardless node set ${node.name} --no-data boots without it`,
-      );
+      await data.ensure(node.name, bytes);
+      news('data volume made', `${bytes} bytes`);
+      return;
     }
-    const done = await data.ensure(node.name, bytes);
-    if (done !== 'kept') {
-      news(`data volume ${done}`, `${bytes} bytes`);
-    }
+    const disk = data.pathOf(node.name);
+    await this.#check(
+      node,
+      disk,
+      'data volume',
+      news,
+      `e2fsck -y ${disk} repairs what it can and may lose files; cardless node set ${node.name} --no-data boots without it`,
+    );
+    await this.#grow('data volume', news, bytes, async () => {
+      const isSmaller = await this.#isSmaller(disk, bytes, `growing the data volume of ${node.name}`, data);
+      return isSmaller && (await data.ensure(node.name, bytes)) === 'grown';
+    });
   }
 
   async #check(node: Node, disk: string, what: string, news: OnDiskNews, remedy: string): Promise<void> {
@@ -166,13 +201,16 @@ export class NodeDisksMaker {
       }
       return `FAILED: ${messageOf(error)}`;
     });
-    nodes.update(node.name, { carry: null });
+    // Somebody may have wished for something else meanwhile.
+    if (nodes.get(node.name)?.carry === node.carry) {
+      nodes.update(node.name, { carry: null });
+    }
     news('carried over', done);
   }
 
   /** Within a turn, with nobody on the disks. @throws UserError */
   async carry(node: Node, to: Image): Promise<string> {
-    const { overlays, work, images } = this.#options;
+    const { overlays, work, images, space } = this.#options;
     const { name, carry } = node;
     if (!carry || carry.from === to.digest) {
       return 'nothing: it is the same version';
@@ -186,6 +224,8 @@ export class NodeDisksMaker {
     if (!ok) {
       throw new UserError('failed', `The overlay of version ${shortDigest(from.digest)} is damaged: ${result}`);
     }
+    const copied = Number((await statOf(overlays.pathOf(name, to.digest)))?.blocks ?? 0) * 512;
+    await space.require((await overlays.sharesBlocks()) ? 0 : copied, `what is carried over on ${name}`);
     const place = join(work, `carry-${name}`);
     await mkdir(place, { recursive: true });
     await overlays.rewrite(name, to.digest, async (disk) => {

@@ -17,7 +17,7 @@ import type {
 } from '../servers/http/admin/overlay-routes.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { Job, Jobs } from './jobs.ts';
-import { atRest, isBooting, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
+import { atRest, endReimage, isAwaited, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
 import { overlayViews } from './overlay-views.ts';
 
 const resetsAtOnce = 128;
@@ -123,8 +123,8 @@ async function reset(
   const digest = await versionOf(node.name, version, options);
   const facts = { node: node.name, digest };
   const path = options.overlays.pathOf(node.name, digest);
-  if (isBooting(node.name, options) || (await held()).some(({ file }) => file === path)) {
-    options.nodes.update(node.name, { reimage: true });
+  if ((await isAwaited(node.name, digest, options)) || (await held()).some(({ file }) => file === path)) {
+    await options.disks.stageReset(node, { digest });
     return { ...facts, when: 'next boot' };
   }
   await options.disks.reset(node, { digest });
@@ -136,20 +136,18 @@ async function snapshot(name: NodeName, request: OverlaySnapshot, options: Overl
   const label = request.as === undefined ? labelOfTime(clock.now()) : parseSnapshotLabel(request.as);
   const digest = await versionOf(name, request.version, options);
   await requireRoom(name, digest, options, `a snapshot of ${name}`);
-  const path = overlays.pathOf(name, digest);
-  const consistency = await atRest(name, path, options, (hold) => overlays.snapshot(name, digest, label, { hold }));
+  const consistency = await atRest(name, digest, options, (hold) => overlays.snapshot(name, digest, label, { hold }));
   return { node: name, digest, label, consistency };
 }
 
 async function restore(name: NodeName, request: OverlayRestore, options: OverlayServiceOptions): Promise<object> {
-  const { overlays, nodes } = options;
+  const { overlays } = options;
   const label = parseSnapshotLabel(request.label);
   const digest = await versionOf(name, request.version, options);
   await requireRoom(name, digest, options, `the state ${label} of ${name}`);
-  const staged = await isInUse(name, overlays.pathOf(name, digest), options);
+  const staged = await isInUse(name, digest, options);
   await overlays.restore(name, digest, label, { staged });
-  // The later wish counts.
-  nodes.update(name, { reimage: false });
+  await endReimage(name, digest, options);
   return { node: name, digest, label, when: staged ? 'next boot' : 'now' };
 }
 
@@ -184,16 +182,14 @@ async function clone(
   }
   const label = parseSnapshotLabel(`clone-of-${source}`.slice(0, 63));
   const copy = `${overlays.pathOf(source, digest)}.clone.partial`;
-  const consistency = await atRest(source, overlays.pathOf(source, digest), options, (hold) =>
-    overlays.copyAtRest(source, digest, copy, hold),
-  );
+  const consistency = await atRest(source, digest, options, (hold) => overlays.copyAtRest(source, digest, copy, hold));
   const done: object[] = [];
   try {
     for (const [index, to] of targets.entries()) {
       onProgress({ phase: `copying to ${to}`, fraction: index / targets.length });
-      const staged = await isInUse(to, overlays.pathOf(to, digest), options);
+      const staged = await isInUse(to, digest, options);
       await overlays.clone(copy, to, digest, label, { staged });
-      nodes.update(to, { reimage: false });
+      await endReimage(to, digest, options);
       done.push({ node: to, digest, label, when: staged ? 'next boot' : 'now', consistency });
     }
   } finally {
@@ -233,7 +229,7 @@ async function mount(name: NodeName, request: OverlayMount, options: OverlayServ
       await checkDisk(to);
       return;
     }
-    await atRest(name, overlays.pathOf(name, digest), options, (hold) => overlays.copyAtRest(name, digest, to, hold));
+    await atRest(name, digest, options, (hold) => overlays.copyAtRest(name, digest, to, hold));
   };
   return await views.mount({
     node: name,
@@ -258,10 +254,11 @@ async function resize(name: NodeName, bytes: number, options: OverlayServiceOpti
   }
   nodes.update(name, { overlayBytes: bytes });
   let when = 'now';
-  for (const { digest } of all) {
-    if (await isInUse(name, overlays.pathOf(name, digest), options)) {
+  for (const { digest, virtualBytes } of all) {
+    if (await isInUse(name, digest, options)) {
       when = 'next boot';
-    } else {
+    } else if (virtualBytes < bytes) {
+      await requireRoom(name, digest, options, `growing an overlay of ${name}, which is tried again at its next boot`);
       await overlays.grow(name, digest, bytes);
     }
   }
@@ -288,15 +285,16 @@ async function remove(name: NodeName, request: OverlayRemove, options: OverlaySe
     throw new UserError('not-found', `${name} has no overlay`);
   }
   const paths = digests.map((digest) => overlays.pathOf(name, digest));
-  if ((await holdersOf(paths)).length > 0) {
+  const used = await Promise.all(digests.map((digest) => isInUse(name, digest, options)));
+  if (used.includes(true)) {
     if (!request.force) {
       throw new UserError('in-use', `${name} runs on that overlay`, {
-        hint: 'Switch it off first. When it is off already, --force ends the connection that it left behind; a node that runs loses its disk',
+        hint: 'Switch it off first. When it is off already, --force ends the connection that it left behind; a node that runs loses its disk and restarts',
       });
     }
-    await exports.withdraw([overlays.directoryOf(name)]);
-    await endHolders(paths);
   }
+  await exports.refuse(paths);
+  await endHolders(paths);
   for (const digest of digests) {
     await overlays.removeVersion(name, digest);
   }

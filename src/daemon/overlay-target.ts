@@ -61,28 +61,43 @@ export async function versionOf(name: NodeName, version: string | undefined, opt
   return digest;
 }
 
-/** It has its plan and will be on its disks in a moment. */
-export function isBooting(name: NodeName, { sessions, clock }: OverlayServiceOptions): boolean {
+/** It has its plan and will be on its disk of this version in a moment, or it ran on it when this server started. */
+export async function isAwaited(name: NodeName, digest: ImageDigest, options: OverlayServiceOptions): Promise<boolean> {
+  const { sessions, clock, exports, overlays } = options;
   const session = sessions.of(name);
-  return session?.address !== undefined && isUnderWay(session, clock.now());
+  const isBooting = session?.address !== undefined && session.digest === digest && isUnderWay(session, clock.now());
+  return isBooting || (await exports.isAwaited([overlays.pathOf(name, digest)]));
 }
 
-export async function isInUse(name: NodeName, path: string, options: OverlayServiceOptions): Promise<boolean> {
-  return isBooting(name, options) || (await holdersOf([path])).length > 0;
+export async function isInUse(name: NodeName, digest: ImageDigest, options: OverlayServiceOptions): Promise<boolean> {
+  return (await isAwaited(name, digest, options)) || (await holdersOf([options.overlays.pathOf(name, digest)])).length > 0;
+}
+
+/** `reimage` is a wish for the version that boots next: what takes that version's place afterwards ends it. */
+export async function endReimage(name: NodeName, digest: ImageDigest, { nodes, images }: OverlayServiceOptions): Promise<void> {
+  const node = nodes.get(name);
+  const image = await images.find(digest);
+  if (!node?.reimage || !image) {
+    return;
+  }
+  const next = await images.resolve(node.image, image.arch);
+  if (next.kind === 'found' && next.image.digest === digest) {
+    nodes.update(name, { reimage: false });
+  }
 }
 
 /** How a disk was when it was read: `clean`: not in use, or frozen; `crash-consistent`: as after a power cut, then repaired. */
 export async function atRest(
   name: NodeName,
-  path: string,
+  digest: ImageDigest,
   options: OverlayServiceOptions,
   read: (hold: () => Promise<AsyncDisposable>) => Promise<unknown>,
 ): Promise<'clean' | 'crash-consistent'> {
-  const { nodes, freeze, hold } = options;
-  const running = await isInUse(name, path, options);
+  const { nodes, freeze, hold, overlays } = options;
+  const running = await isInUse(name, digest, options);
   const node = nodes.get(name);
   await using _frozen = running && node && freeze ? await freeze(node) : { [Symbol.asyncDispose]: () => Promise.resolve() };
-  await read(() => hold(path));
+  await read(() => hold(overlays.pathOf(name, digest)));
   return running && !freeze ? 'crash-consistent' : 'clean';
 }
 

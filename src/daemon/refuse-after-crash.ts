@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import type { Logger } from '../log/logger.ts';
+import type { DataVolumes } from '../overlays/data-volumes.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import type { Exports } from './exports.ts';
@@ -8,19 +9,22 @@ export interface RefuseOptions {
   readonly exports: Exports;
   readonly nodes: NodeStore;
   readonly sessions: BootSessions;
+  readonly data: DataVolumes;
   readonly log: Logger;
 }
 
 /** Nodes that wrote to a disk while this machine crashed are told to restart, which the timeline of their boot says. */
-export async function refuseAfterCrash({ exports, nodes, sessions, log }: RefuseOptions): Promise<void> {
+export async function refuseAfterCrash({ exports, nodes, sessions, data, log }: RefuseOptions): Promise<void> {
   // Random, and another one after each boot (random(4)).
   const machineBoot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+  const withData = await data.nodes();
   const bound = nodes.list().flatMap(({ name, overlay }) => {
     const session = sessions.of(name);
-    return session?.address === undefined ? [] : [{ name, overlay, address: session.address, stage: session.stage }];
+    const writes = overlay === 'persistent' || withData.includes(name);
+    return session?.address === undefined ? [] : [{ name, writes, address: session.address, stage: session.stage }];
   });
-  const persistent = bound.filter(({ overlay }) => overlay === 'persistent').map(({ address }) => address);
-  const refused = await exports.refuseAfterCrash(machineBoot, persistent);
+  const writers = bound.filter(({ writes }) => writes).map(({ address }) => address);
+  const refused = await exports.refuseAfterCrash(machineBoot, writers);
   for (const { name, address, stage } of bound.filter((node) => refused.includes(node.address))) {
     const reason = "the server's machine was restarted, so writes may be lost: the node must restart and check its disk";
     sessions.record(name, stage, 'disk refused', reason);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { UserError } from '../domain/errors.ts';
 import { isNodeName, type NodeName } from '../domain/node.ts';
 import { DiskTemplates, growDisk, removePartials, statOf, Trash } from './disk-file.ts';
+import { Reflinks } from './reflinks.ts';
 
 export interface DataVolume {
   readonly usedBytes: number;
@@ -14,16 +15,23 @@ export class DataVolumes {
   readonly #directory: string;
   readonly #templates: DiskTemplates;
   readonly #trash: Trash;
+  readonly #reflinks: Reflinks;
 
   constructor(directory: string) {
     this.#directory = directory;
     this.#templates = new DiskTemplates(directory);
     this.#trash = new Trash(join(directory, '.trash'));
+    this.#reflinks = new Reflinks(directory);
   }
 
   async start(): Promise<void> {
     await removePartials(this.#directory);
     this.#trash.empty();
+  }
+
+  /** Does a copy of a volume take no space until one of them is written to? */
+  async sharesBlocks(): Promise<boolean> {
+    return await this.#reflinks.here();
   }
 
   get directory(): string {

@@ -9,6 +9,7 @@ import { isAbsolute, join, resolve } from 'node:path';
 import { systemCode, UserError } from '../domain/errors.ts';
 import { type ImageDigest, parseImageDigest } from '../domain/image.ts';
 import type { NodeName } from '../domain/node.ts';
+import { realPath } from '../process/real-path.ts';
 import { run } from '../process/run.ts';
 import {
   cannotMountRoot,
@@ -59,8 +60,9 @@ export class MergedViews {
   /** After a reboot of this machine nothing is mounted any more, and what belonged to it goes. */
   async start(): Promise<void> {
     const mounted = await mountPoints();
-    for (const name of await namesIn(this.#directory)) {
-      const place = join(this.#directory, name);
+    const directory = await realPath(this.#directory);
+    for (const name of await namesIn(directory)) {
+      const place = join(directory, name);
       if (![...mounted].some((point) => point.startsWith(`${place}/`))) {
         await rm(place, { recursive: true, force: true });
       }
@@ -82,15 +84,16 @@ export class MergedViews {
   }
 
   /** @throws UserError already-exists, bad-input (the directory is not an empty one) */
-  async mount({ root, copyDisk, ...view }: MountOptions): Promise<MountedView> {
-    const { node, directory } = view;
+  async mount({ root, copyDisk, ...wanted }: MountOptions): Promise<MountedView> {
+    const { node } = wanted;
     const before = await this.of(node);
     if (before) {
       throw new UserError('already-exists', `${node} is mounted already, at ${before.directory}`, {
         hint: `cardless overlay unmount ${node} takes it down`,
       });
     }
-    await requireEmpty(directory);
+    const directory = await emptyDirectory(wanted.directory);
+    const view: MountedView = { ...wanted, directory };
     const place = join(this.#directory, node);
     await mkdir(join(place, 'root'), { recursive: true, mode: 0o700 });
     await mkdir(join(place, 'disk'), { recursive: true });
@@ -120,8 +123,8 @@ export class MergedViews {
   }
 
   async #takeDown(view: MountedView): Promise<void> {
-    const place = join(this.#directory, view.node);
-    for (const point of [view.directory, join(place, 'disk'), join(place, 'root')]) {
+    const place = join(await realPath(this.#directory), view.node);
+    for (const point of [await realPath(view.directory), join(place, 'disk'), join(place, 'root')]) {
       if ((await mountPoints()).has(point)) {
         await run('umount', [point]).catch((error: unknown) => {
           throw new UserError('in-use', `${point} cannot be unmounted, somebody uses it`, {
@@ -143,11 +146,14 @@ export function viewDirectory(input: string): string {
   return resolve(input);
 }
 
-async function requireEmpty(directory: string): Promise<void> {
-  await mkdir(directory, { recursive: true });
+/** As mount points are named: without links. */
+async function emptyDirectory(wanted: string): Promise<string> {
+  await mkdir(wanted, { recursive: true });
+  const directory = await realPath(wanted);
   if ((await readdir(directory)).length > 0 || (await mountPoints()).has(directory)) {
     throw new UserError('bad-input', `${directory} is not an empty directory`, { hint: 'Name another one; it is made if it is not there' });
   }
+  return directory;
 }
 
 /** proc_pid_mountinfo(5): the fifth field, with blanks and backslashes in octal. */

@@ -12,7 +12,6 @@ import { type ImageDigest, parseImageDigest, shortDigest } from '../domain/image
 import { isNodeName, type NodeName } from '../domain/node.ts';
 import { type Overlay, type OverlaySnapshot, parseSnapshotLabel, type SnapshotLabel } from '../domain/overlay.ts';
 import {
-  canReflink,
   checkDisk,
   copySparse,
   DiskTemplates,
@@ -25,8 +24,11 @@ import {
   syncPath,
   Trash,
 } from './disk-file.ts';
+import { Reflinks } from './reflinks.ts';
 
 const trashName = '.trash';
+/** What is staged for a reset is named so. */
+const freshLabel = parseSnapshotLabel('fresh');
 const fileName = /^([0-9a-f]{64})(?:(\.next)?@([a-z0-9._-]+))?\.img$/;
 
 export interface OverlayDisksOptions {
@@ -55,13 +57,14 @@ export class OverlayDisks {
   readonly #bytes: number;
   readonly #templates: DiskTemplates;
   readonly #trash: Trash;
-  #reflinks: Promise<boolean> | undefined;
+  readonly #reflinks: Reflinks;
 
   constructor(options: OverlayDisksOptions) {
     this.#directory = options.directory;
     this.#bytes = options.bytes;
     this.#templates = new DiskTemplates(options.directory);
     this.#trash = new Trash(join(options.directory, trashName));
+    this.#reflinks = new Reflinks(options.directory);
   }
 
   /** Once, before anything else: what an earlier run left half-made or half-deleted goes. */
@@ -77,8 +80,7 @@ export class OverlayDisks {
 
   /** Does a copy of a disk take no space until one of them is written to? */
   async sharesBlocks(): Promise<boolean> {
-    this.#reflinks ??= canReflink(this.#directory);
-    return await this.#reflinks;
+    return await this.#reflinks.here();
   }
 
   /** A file of this store that is not needed any more. */
@@ -148,6 +150,12 @@ export class OverlayDisks {
     await this.#templates.make(this.pathOf(node, digest), bytes, prepare);
   }
 
+  /** An empty disk takes this one's place at the next boot of this version. */
+  async stageFresh(node: NodeName, digest: ImageDigest, { bytes }: { readonly bytes: number }): Promise<void> {
+    await this.#templates.make(this.#stagedPathOf(node, digest, freshLabel), bytes);
+    await this.#dropStaged(node, digest, freshLabel);
+  }
+
   /** @throws UserError not-found (nothing to keep), already-exists */
   async snapshot(node: NodeName, digest: ImageDigest, label: SnapshotLabel, { hold }: SnapshotOptions): Promise<string> {
     const target = this.snapshotPathOf(node, digest, label);
@@ -210,9 +218,12 @@ export class OverlayDisks {
     }
   }
 
+  #stagedPathOf(node: NodeName, digest: ImageDigest, label: SnapshotLabel): string {
+    return join(this.directoryOf(node), `${digest}.next@${label}.img`);
+  }
+
   async #stage(node: NodeName, digest: ImageDigest, label: SnapshotLabel, source: string): Promise<void> {
-    const target = join(this.directoryOf(node), `${digest}.next@${label}.img`);
-    await replaceFile(target, async (partial) => {
+    await replaceFile(this.#stagedPathOf(node, digest, label), async (partial) => {
       await copySparse(source, partial);
       await newIdentity(partial);
     });

@@ -1,5 +1,6 @@
 /** Which nbd-server processes have a file open: each connection of a node is a process of its own. */
 import { readdir, readFile, readlink } from 'node:fs/promises';
+import { realPath } from './real-path.ts';
 import { signalProcess } from './signal.ts';
 
 const program = 'nbd-server';
@@ -8,18 +9,25 @@ const lookEveryMs = 20;
 
 export interface DiskHolder {
   readonly pid: number;
-  /** As it was opened, followed by ` (deleted)` once another file took its name. */
+  /** Named as the path was that was asked for, followed by ` (deleted)` once another file took its name. */
   readonly file: string;
+}
+
+/** The kernel names open files without the links that led to them. */
+interface AskedPath {
+  readonly path: string;
+  readonly real: string;
 }
 
 /** Holders of files at or below any of these paths. */
 export async function holdersOf(paths: readonly string[]): Promise<DiskHolder[]> {
+  const asked = await Promise.all(paths.map(async (path) => ({ path, real: await realPath(path) })));
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-  const found = await Promise.all(pids.map((pid) => filesOf(Number(pid), paths)));
+  const found = await Promise.all(pids.map((pid) => filesOf(Number(pid), asked)));
   return found.flat();
 }
 
-async function filesOf(pid: number, paths: readonly string[]): Promise<DiskHolder[]> {
+async function filesOf(pid: number, asked: readonly AskedPath[]): Promise<DiskHolder[]> {
   // A process may end at any moment of this.
   const name = await readFile(`/proc/${pid}/comm`, 'utf8').catch(() => '');
   if (name.trim() !== program) {
@@ -27,9 +35,11 @@ async function filesOf(pid: number, paths: readonly string[]): Promise<DiskHolde
   }
   const descriptors = await readdir(`/proc/${pid}/fd`).catch(() => []);
   const files = await Promise.all(descriptors.map((fd) => readlink(`/proc/${pid}/fd/${fd}`).catch(() => '')));
-  const isOurs = (file: string): boolean =>
-    paths.some((path) => file === path || file === `${path} (deleted)` || file.startsWith(`${path}/`));
-  return [...new Set(files)].filter(isOurs).map((file) => ({ pid, file }));
+  const isBelow = (file: string, real: string): boolean => file === real || file === `${real} (deleted)` || file.startsWith(`${real}/`);
+  return [...new Set(files)].flatMap((file) => {
+    const found = asked.find(({ real }) => isBelow(file, real));
+    return found ? [{ pid, file: `${found.path}${file.slice(found.real.length)}` }] : [];
+  });
 }
 
 /** Ends every connection to these files; resolves when no process has them open. @throws Error when one does not end */

@@ -1,9 +1,11 @@
 import { mkdtempSync, readdirSync, readFileSync, readlinkSync } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { Exports } from '#src/daemon/exports.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
+import { FakeClock } from '../support/fake-clock.ts';
 
 const red = parseIpv4('10.0.0.5');
 const blue = parseIpv4('10.0.0.6');
@@ -60,5 +62,52 @@ describe('writes that a crash of the machine may have taken', () => {
     expect(await exports.refuseAfterCrash('boot 1', [])).toEqual([]);
     expect(readdirSync(directory)).toEqual(['machine-boot']);
     expect(readFileSync(join(directory, 'machine-boot'), 'utf8')).toBe('boot 1');
+  });
+});
+
+describe('links', () => {
+  test('of a boot are on the disk before its plan is answered', async () => {
+    const { directory, exports, linked } = setUp();
+    const handle = await open(directory, 'r');
+    const synced: string[] = [];
+    const spy = vi.spyOn(Object.getPrototypeOf(handle) as FileHandle, 'sync').mockImplementation(function sync(this: FileHandle) {
+      synced.push(`${readlinkSync(`/proc/self/fd/${this.fd}`)} ${linked('root', red)} ${linked('overlay', red)}`);
+      return Promise.resolve();
+    });
+    try {
+      await exports.place(red, disksOf('red'));
+    } finally {
+      spy.mockRestore();
+      await handle.close();
+    }
+    const links = '/images/root.img /overlays/red/a.img';
+    expect(synced.toSorted()).toEqual(['data', 'overlay', 'root'].map((name) => `${join(directory, name)} ${links}`));
+  });
+
+  test('to a disk that goes tell its node to restart, and no other node', async () => {
+    const { directory, exports, linked } = setUp();
+    await exports.place(red, disksOf('red'));
+    await exports.place(blue, { ...disksOf('blue'), data: '/data/blue/data.img' });
+    await exports.refuse(['/overlays/red/b.img', '/overlays/re', '/data/blue']);
+    expect([linked('overlay', red), linked('overlay', blue)]).toEqual(['/overlays/red/a.img', '/overlays/blue/a.img']);
+    expect(linked('data', blue)).toBe(join(directory, 'reboot.img'));
+    await exports.refuse(['/overlays/red/a.img']);
+    expect(linked('overlay', red)).toBe(join(directory, 'reboot.img'));
+    expect(readFileSync(linked('overlay', red), 'latin1').slice(0, 16)).toBe('CARDLESS REBOOT\n');
+  });
+
+  test('say for a minute after a start whose node may be about to come back', async () => {
+    const { directory, exports } = setUp();
+    await exports.place(red, disksOf('red'));
+    expect(await exports.isAwaited(['/overlays/red/a.img'])).toBe(false);
+    const clock = new FakeClock();
+    const next = new Exports(directory);
+    next.startServing(clock);
+    expect(await next.isAwaited(['/overlays/red/a.img'])).toBe(true);
+    expect(await next.isAwaited(['/overlays/red'])).toBe(true);
+    expect(await next.isAwaited(['/overlays/red/b.img', '/overlays/blue'])).toBe(false);
+    clock.after(60_000, () => {});
+    await clock.run(() => false);
+    expect(await next.isAwaited(['/overlays/red/a.img'])).toBe(false);
   });
 });

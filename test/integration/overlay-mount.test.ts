@@ -1,4 +1,4 @@
-import { mkdtemp, readdir } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
@@ -27,6 +27,11 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
   // The server mounts it without, or an error in it would be the end of this machine.
   await execa('tune2fs', ['-e', 'panic', disks.pathOf(red5, image.digest)]);
 
+  // The kernel tells mount points without the links that lead to them.
+  await mkdir(join(state, 'elsewhere/mounts'), { recursive: true });
+  await symlink(join(state, 'elsewhere/mounts'), join(state, 'mounts'));
+  await symlink(state, join(state, 'link'));
+
   await new DataVolumes(join(state, 'data')).ensure(red5, diskBytes);
 
   // A mount name space of the test's own, which a shell that waits keeps alive.
@@ -44,7 +49,7 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
   try {
     const first = await startServer();
     expect((await run('snapshot', 'red5', '--as', 'before')).stdout).toBe('red5: kept as before (clean)');
-    expect((await run('mount', 'red5', view)).stdout).toBe(`red5 is at ${view}`);
+    expect((await run('mount', 'red5', join(state, 'link/here'))).stdout).toBe(`red5 is at ${view}`);
     expect((await inside('sh', '-c', `cat ${view}/etc/motd ${view}/etc/new; ls ${view}/etc`)).stdout).toBe('of the node\nnew\nmotd\nnew');
     expect((await inside('cat', '/proc/mounts')).stdout).toMatch(/\/disk ext4 ro,nosuid,nodev,noexec,\S*errors=continue/);
     expect((await inside('touch', join(view, 'etc/x'))).stderr).toContain('Read-only file system');

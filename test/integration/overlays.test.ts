@@ -1,8 +1,9 @@
 import { copyFile, mkdir, open, readdir, readlink, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { StoreWatch } from '#src/daemon/store-watch.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
+import { UserError } from '#src/domain/errors.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { parseRootPath, parseSnapshotLabel } from '#src/domain/overlay.ts';
@@ -240,6 +241,16 @@ describe('versions', () => {
       expect(boot.session()?.events.find(({ what }) => what === 'carried over')?.detail).toContain(message);
     }
     expect(await onDisk(house.overlays.pathOf(red5, two.digest), 'ls etc')).toBe('motd');
+    // What is wished for while a boot carries is for the next one.
+    const later = { from: one.digest, paths: [parseRootPath('left')] };
+    house.nodes.update(red5, { carry: { from: one.digest, paths: [parseRootPath('etc/motd')] } });
+    const wishOnce = (what: string): void => {
+      if (what === 'overlay checked') {
+        house.nodes.update(red5, { carry: later });
+      }
+    };
+    await house.disks.prepare(house.nodes.require(red5), two, wishOnce);
+    expect(house.nodes.get(red5)?.carry).toEqual(later);
   });
 });
 
@@ -306,13 +317,12 @@ describe('disks', () => {
     {
       await using _client = await nbdClient(house.port, 'overlay');
       expect(await house.service.reset('red5', {})).toMatchObject([{ when: 'next boot' }]);
-      expect(house.nodes.get(red5)?.reimage).toBe(true);
       expect(await house.ended(house.service.resize('red5', { size: '512M' }))).toMatchObject([{ when: 'next boot' }]);
       await expect(house.service.remove('red5', { force: false })).rejects.toMatchObject({ code: 'in-use' });
     }
     const { session } = await house.boot(red5, image);
     expect((await stat(disk)).size).toBe(512 * 2 ** 20);
-    expect(session()?.events.map(({ what }) => what)).toContain('overlay made');
+    expect(session()?.events.map(({ what, detail }) => `${what}: ${detail}`)).toContain('overlay restored: fresh');
     expect(await onDisk(disk, 'ls')).toBe('');
     await expect(house.ended(house.service.resize('red5', { size: '256M' }))).rejects.toThrow('cannot be made smaller');
     await onDisk(disk, 'echo stays >note');
@@ -332,6 +342,110 @@ describe('disks', () => {
     await expect(house.service.remove('red5', { force: false })).rejects.toThrow('red5 has no overlay');
   });
 
+  test('a reset, and a restore, are of one version and leave the others as they are', async () => {
+    await using house = await openHouse();
+    const images = join(house.state, 'images');
+    const one = await publishSmallImage(images, 'one');
+    house.add(red5);
+    await house.boot(red5, one);
+    await onDisk(house.overlays.pathOf(red5, one.digest), 'echo first >note');
+    await house.ended(house.service.snapshot('red5', { as: 'good' }));
+    const two = await publishSmallImage(images, 'two');
+    await house.boot(red5, two);
+    const second = house.overlays.pathOf(red5, two.digest);
+    await onDisk(second, 'echo second >note');
+    const [v1, v2] = [one.digest.slice(0, 12), two.digest.slice(0, 12)];
+    {
+      await using _client = await nbdClient(house.port, 'overlay');
+      expect(await house.service.reset('red5', { version: v2 })).toMatchObject([{ when: 'next boot' }]);
+      expect(await onDisk(second, 'cat note')).toBe('second');
+      // The other version boots next, and is not what was meant.
+      await house.boot(red5, one);
+    }
+    expect(await onDisk(house.overlays.pathOf(red5, one.digest), 'cat note')).toBe('first');
+    // It has its plan for the one, so the other one may be touched at once; what was staged goes with it.
+    await house.boot(red5, one, 'running');
+    expect(await house.service.reset('red5', { version: v1 })).toMatchObject([{ when: 'next boot' }]);
+    expect(await house.service.reset('red5', { version: v2 })).toMatchObject([{ when: 'now' }]);
+    expect(await onDisk(second, 'ls')).toBe('');
+    // A fresh disk is wished for the version that boots next, which is the second.
+    house.nodes.update(red5, { reimage: true });
+    await house.ended(house.service.restore('red5', { label: 'good', version: v1 }));
+    expect(house.nodes.get(red5)?.reimage).toBe(true);
+    await house.ended(house.service.snapshot('red5', { as: 'good', version: v2 }));
+    await house.ended(house.service.restore('red5', { label: 'good', version: v2 }));
+    expect(house.nodes.get(red5)?.reimage).toBe(false);
+    expect((await house.overlays.list(red5)).map(({ digest, staged }) => `${digest} ${staged}`).toSorted()).toEqual(
+      [`${one.digest} good`, `${two.digest} undefined`].toSorted(),
+    );
+  });
+
+  test('behind links are in use all the same', async () => {
+    await using house = await openHouse({ linked: true });
+    const image = await publishSmallImage(join(house.state, 'images'), 'one', { dataVolume: true });
+    house.add(red5);
+    await house.boot(red5, image);
+    {
+      await using _client = await nbdClient(house.port, 'overlay');
+      expect(await house.service.reset('red5', {})).toMatchObject([{ when: 'next boot' }]);
+      await expect(house.service.remove('red5', { force: false })).rejects.toMatchObject({ code: 'in-use' });
+      expect(JSON.stringify(await house.service.list('red5'))).toContain('"inUse":true');
+    }
+    await using _client = await nbdClient(house.port, 'data');
+    await expect(house.admin.removeNodes('red5', { withData: true })).rejects.toMatchObject({ code: 'in-use' });
+  });
+
+  test('that are removed tell the nodes on them to restart; one that boots, or comes back after a restart of the server, is on its disk', async () => {
+    await using house = await openHouse();
+    const image = await publishSmallImage(join(house.state, 'images'), 'one');
+    house.add(red5);
+    await house.boot(red5, image, 'running');
+    const refused = { code: 'in-use', message: 'red5 runs on that overlay' };
+    await expect(house.service.remove('red5', { force: false })).rejects.toMatchObject(refused);
+    house.sessions.change(red5, { outcome: 'ready' });
+    const again = async (): Promise<string> => {
+      await using client = await nbdClient(house.port, 'overlay');
+      return (await client.ask('read 0 15')).slice(0, 15);
+    };
+    {
+      await using client = await nbdClient(house.port, 'overlay');
+      await house.service.remove('red5', { force: true });
+      expect(await client.ask('flush')).toBe('closed');
+    }
+    expect(await again()).toBe('CARDLESS REBOOT');
+    await house.boot(red5, image);
+    expect(await again()).not.toBe('CARDLESS REBOOT');
+    house.exports.startServing(systemClock);
+    await expect(house.service.remove('red5', { force: false })).rejects.toMatchObject(refused);
+    expect(await house.service.reset('red5', {})).toMatchObject([{ when: 'next boot' }]);
+    await house.admin.removeNodes('red5', { withData: false });
+    expect(await again()).toBe('CARDLESS REBOOT');
+  });
+
+  test('that cannot grow do not keep their node from booting', async () => {
+    await using house = await openHouse();
+    const image = await publishSmallImage(join(house.state, 'images'), 'one', { dataVolume: true });
+    house.add(red5);
+    await house.boot(red5, image);
+    house.nodes.update(red5, { overlayBytes: 2 * diskBytes, dataBytes: 2 * diskBytes });
+    const asked = vi
+      .spyOn(house.space, 'require')
+      .mockImplementation((_bytes, what) =>
+        what.startsWith('growing') ? Promise.reject(new UserError('no-space', what)) : Promise.resolve(),
+      );
+    const { session, plan } = await house.boot(red5, image);
+    expect(plan).toContain("PLAN_OVERLAY='persistent'");
+    expect(session()?.events.map(({ what, detail }) => `${what}: ${detail}`)).toEqual(
+      expect.arrayContaining(['overlay not grown: growing the overlay of red5', 'data volume not grown: growing the data volume of red5']),
+    );
+    const disk = house.overlays.pathOf(red5, image.digest);
+    expect((await stat(disk)).size).toBe(diskBytes);
+    await expect(house.ended(house.service.resize('red5', { size: '1G' }))).rejects.toMatchObject({ code: 'no-space' });
+    asked.mockRestore();
+    await house.boot(red5, image);
+    expect((await stat(disk)).size).toBe(2 ** 30);
+  });
+
   test('two things at once with one node: the second is refused, a boot waits', async () => {
     await using house = await openHouse();
     const image = await publishSmallImage(join(house.state, 'images'), 'one');
@@ -342,6 +456,7 @@ describe('disks', () => {
     const second = house.service.snapshot('red5', { as: 'b' });
     const boot = house.boot(red5, image);
     await expect(house.ended(second)).rejects.toThrow('red5 is busy: snapshot is under way');
+    await expect(house.admin.removeNodes('red5', { withData: false })).rejects.toThrow('red5 is busy: snapshot is under way');
     expect(await house.ended(first)).toMatchObject([{ label: 'a' }]);
     expect((await boot).plan).toContain('PLAN_OVERLAY=');
   });

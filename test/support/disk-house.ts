@@ -1,5 +1,5 @@
 /** Everything that has to do with disks of nodes, put together as the server does it, with a real nbd-server on 127.0.0.1. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +7,8 @@ import { createInterface } from 'node:readline';
 import { execa } from 'execa';
 import { pino } from 'pino';
 import { projectRoot } from '#src/config/places.ts';
+import { Settings } from '#src/config/schema.ts';
+import { createAdminService } from '#src/daemon/admin-service.ts';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { Exports } from '#src/daemon/exports.ts';
 import { HostKeys } from '#src/daemon/identity.ts';
@@ -15,6 +17,7 @@ import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
 import { createOverlayService } from '#src/daemon/overlay-service.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
+import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
 import { UserError, type UserErrorCode } from '#src/domain/errors.ts';
 import { type Image, parseImageName } from '#src/domain/image.ts';
@@ -43,8 +46,18 @@ export const red6 = parseNodeName('red6');
 
 export type DiskHouse = Awaited<ReturnType<typeof openHouse>>;
 
-export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number } = {}) {
+export interface HouseOptions {
+  readonly quotaBytes?: number;
+  /** Overlays and data volumes are elsewhere, and the state folder has links to them. */
+  readonly linked?: boolean;
+}
+
+export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {}) {
   const state = await mkdtemp(join(tmpdir(), 'cardless-disks-'));
+  for (const name of linked ? ['overlays', 'data'] : []) {
+    await mkdir(join(state, 'elsewhere', name), { recursive: true });
+    await symlink(join(state, 'elsewhere', name), join(state, name));
+  }
   const log = pino({ level: 'silent' });
   const database = openDatabase(join(state, 'state.db'));
   const nodes = new NodeStore(database);
@@ -71,6 +84,7 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
   });
   const port = await freePort();
   const fences = { records: join(state, 'fences') };
+  const hostKeys = new HostKeys(join(state, 'keys'));
   const handover = new NodeHandover({
     nodes,
     leases: new LeaseStore(database),
@@ -78,7 +92,7 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
     images,
     disks,
     exports,
-    hostKeys: new HostKeys(join(state, 'keys')),
+    hostKeys,
     authorizedKeys: [],
     httpPort: 8067,
     nbdPort: port,
@@ -103,6 +117,24 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
     quotaBytes,
     hold: (disk) => holdDisk(fences, disk),
     clock: systemClock,
+  });
+  const admin = createAdminService({
+    settings: Settings.parse({}),
+    nodes,
+    sessionStore: new SessionStore(database),
+    sessions,
+    unclaimed: new UnclaimedBoards(systemClock),
+    overlays,
+    data,
+    exports,
+    turns,
+    hostKeys,
+    addressOf: (node) => handover.addressOf(node),
+    served: [],
+    imageRef: (text) => Promise.resolve(parseImageName(text)),
+    nextImages: () => Promise.resolve([]),
+    leaseHolder: () => undefined,
+    status: () => Promise.resolve({}),
   });
   const nbd = new NbdServer({
     address: peer,
@@ -130,6 +162,7 @@ export async function openHouse({ quotaBytes }: { readonly quotaBytes?: number }
     fences,
     handover,
     service,
+    admin,
     port,
     log,
     add,
