@@ -295,7 +295,7 @@ describe('space', () => {
     let pending: Promise<string> | undefined;
     await until(isPaused, 'the writer to be stopped');
     expect(await reader.ask('read 0 4')).toBe('hsqs');
-    await expect(nbdClient(house.port, 'overlay'), 'a new connection').rejects.toThrow('nbd: closed');
+    await expect(nbdClient(house.port, 'overlay'), 'a new connection').rejects.toThrow('nbd: refused');
     {
       await using _held = await holdDisk(house.fences, house.overlays.pathOf(red5, image.digest));
       reserve = 0;
