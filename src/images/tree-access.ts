@@ -144,7 +144,8 @@ async function makeDirectory(root: string, path: string): Promise<string> {
   return real;
 }
 
-async function lstatIfThere(path: string): Promise<Stats | undefined> {
+/** Of a name itself; undefined where nothing has it. */
+export async function lstatIfThere(path: string): Promise<Stats | undefined> {
   return await lstat(path).catch((error: unknown) => {
     if (['ENOENT', 'ENOTDIR'].includes(systemCode(error) ?? '')) {
       return undefined;

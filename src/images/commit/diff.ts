@@ -6,7 +6,8 @@
 import type { Stats } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { systemCode, UserError } from '../../domain/errors.ts';
+import { UserError } from '../../domain/errors.ts';
+import { lstatIfThere } from '../tree-access.ts';
 import type { Aspect, Change, EntryType } from './change.ts';
 import { readXattrs, readXattrsBelow, type Xattrs } from './xattrs.ts';
 
@@ -95,7 +96,7 @@ class Walk {
   async #entry(path: string, hasBase: boolean): Promise<void> {
     const { upper, base } = this.#options;
     const now = await lstat(join(upper, path));
-    const before = hasBase ? await statIfThere(join(base, path)) : undefined;
+    const before = hasBase ? await lstatIfThere(join(base, path)) : undefined;
     if (isWhiteout(now)) {
       await (before && this.#removed(path, before));
       return;
@@ -213,17 +214,6 @@ function typeOf(stats: Stats): EntryType {
     return 'fifo';
   }
   return stats.isSocket() ? 'socket' : 'device';
-}
-
-async function statIfThere(path: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(path);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') {
-      return undefined;
-    }
-    throw error;
-  }
 }
 
 async function isSameContent(one: string, other: string): Promise<boolean> {

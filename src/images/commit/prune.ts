@@ -1,9 +1,9 @@
 /** Takes what is left out of a commit out of the layer, so that the image's own version is seen again. */
-import type { Stats } from 'node:fs';
 import { chmod, lchown, lstat, readdir, rm, rmdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { systemCode, UserError } from '../../domain/errors.ts';
+import { UserError } from '../../domain/errors.ts';
 import { run } from '../../process/run.ts';
+import { lstatIfThere } from '../tree-access.ts';
 import type { Change } from './change.ts';
 import type { Diff } from './diff.ts';
 import { parentOf } from './selection.ts';
@@ -75,16 +75,5 @@ async function restoreAttributes(from: string, to: string, signal: AbortSignal):
   }
   for (const [name, value] of wanted) {
     await run('setfattr', ['-h', '-n', name, '-v', value, '--', to], { signal });
-  }
-}
-
-async function lstatIfThere(path: string): Promise<Stats | undefined> {
-  try {
-    return await lstat(path);
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') {
-      return undefined;
-    }
-    throw error;
   }
 }
