@@ -102,7 +102,10 @@ describe('a disk that is held', () => {
       expect(await Promise.all([serve(host, 0), serve(host, 2)])).toEqual(['refused', 'refused']);
       expect(await onlyHolder(host, 0)).toBe(first);
       load.again();
-      await until(async () => (await onlyHolder(host, 1)) !== second, 'the other disk to be served');
+      await until(async () => {
+        const [now] = await host.holders(host.diskOf(1));
+        return now !== undefined && now !== second;
+      }, 'the other disk to be served');
       expect(await host.holders(host.diskOf(0))).toEqual([first]);
     }
     expect(await load.round()).toMatchObject({ attached: 2 });

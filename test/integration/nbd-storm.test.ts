@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
+import { signalProcess } from '#src/process/signal.ts';
 import { type NbdHost, startNbdHost } from '../support/nbd-host.ts';
 import { nbdLoad } from '../support/nbd-load.ts';
 
@@ -9,7 +10,8 @@ const stallMs = 8000;
 
 async function signalAll(host: NbdHost, signal: NodeJS.Signals): Promise<void> {
   for (const pid of await host.pids()) {
-    process.kill(pid, signal);
+    // A process of a connection may have ended since.
+    signalProcess(pid, signal);
   }
 }
 
