@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import type { Clock } from '../domain/clock.ts';
 import { systemCode } from '../domain/errors.ts';
 import { type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
-import { syncPath } from '../overlays/disk-file.ts';
+import { syncPath } from '../process/sync-path.ts';
 
 export interface NodeDisks {
   readonly root: string;

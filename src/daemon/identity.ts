@@ -4,8 +4,8 @@ import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../domain/errors.ts';
 import type { Node, NodeName } from '../domain/node.ts';
-import { syncPath } from '../images/publish.ts';
 import { run } from '../process/run.ts';
+import { syncPath } from '../process/sync-path.ts';
 
 export interface HostKey {
   readonly privateKey: string;

@@ -15,7 +15,8 @@ import {
 } from '../domain/image.ts';
 import { type ImageRef, type Resolution, requireImages, resolveRef, type TagLookup } from '../domain/image-ref.ts';
 import { isKernelArgument } from '../domain/kernel-arguments.ts';
-import { manifestDigest, syncPath } from './publish.ts';
+import { syncPath } from '../process/sync-path.ts';
+import { manifestDigest } from './publish.ts';
 
 /** What an import or a commit wrote beside these is kept, for people to read. */
 const Manifest = z.looseObject({

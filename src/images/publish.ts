@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { access, mkdir, open, readdir, rename, writeFile } from 'node:fs/promises';
+import { access, mkdir, readdir, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { UserError } from '../domain/errors.ts';
 import { type Image, type ImageDigest, type ImageFile, type ImageLineage, parseImageDigest } from '../domain/image.ts';
+import { syncPath } from '../process/sync-path.ts';
 import { type HashResult, inThread } from './image-tasks.ts';
 
 export type ImageFacts = Pick<
@@ -85,15 +86,6 @@ export async function syncTree(directory: string): Promise<void> {
   }
   await syncPath(directory);
   await syncPath(dirname(directory));
-}
-
-export async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 async function exists(path: string): Promise<boolean> {

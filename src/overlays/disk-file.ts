@@ -1,8 +1,10 @@
 /** ext4 in sparse files: made, copied, checked and grown without ever being half of anything under its own name. */
-import { mkdir, open, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
+
+import { mkdir, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { messageOf, systemCode, UserError } from '../domain/errors.ts';
 import { mortalCommand, run } from '../process/run.ts';
+import { syncPath } from '../process/sync-path.ts';
 
 /** Names that end so are of things that were not finished; a start removes them. */
 const partialSuffix = '.partial';
@@ -222,15 +224,6 @@ export async function namesIn(directory: string): Promise<string[]> {
     }
     throw error;
   });
-}
-
-export async function syncPath(path: string): Promise<void> {
-  const handle = await open(path, 'r');
-  try {
-    await handle.sync();
-  } finally {
-    await handle.close();
-  }
 }
 
 /** Files and folders that are to be on disk: one by one when they are few, the whole file system at once when they are many. */

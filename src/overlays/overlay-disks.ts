@@ -11,6 +11,7 @@ import { UserError } from '../domain/errors.ts';
 import { type ImageDigest, parseImageDigest, shortDigest } from '../domain/image.ts';
 import { isNodeName, type NodeName } from '../domain/node.ts';
 import { type Overlay, type OverlaySnapshot, parseSnapshotLabel, type SnapshotLabel } from '../domain/overlay.ts';
+import { syncPath } from '../process/sync-path.ts';
 import {
   checkDisk,
   copySparse,
@@ -21,7 +22,6 @@ import {
   removePartials,
   replaceFile,
   statOf,
-  syncPath,
   Trash,
 } from './disk-file.ts';
 import { Reflinks } from './reflinks.ts';
