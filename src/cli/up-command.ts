@@ -5,6 +5,7 @@ import type { Settings } from '../config/schema.ts';
 import { runDaemon } from '../daemon/daemon.ts';
 import { UserError } from '../domain/errors.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
+import type { PublicKey } from '../domain/public-key.ts';
 import { createLogger } from '../log/logger.ts';
 import { listInterfaces } from '../net/interfaces.ts';
 import { sdNotify } from '../net/sd-notify.ts';
@@ -124,7 +125,7 @@ function checkTexts(options: UpOptions): void {
   }
 }
 
-async function readKeys(files: readonly string[]): Promise<string[]> {
+async function readKeys(files: readonly string[]): Promise<PublicKey[]> {
   const texts = await Promise.all(
     files.map((file) =>
       readFile(file, 'utf8').catch((error: unknown) => {

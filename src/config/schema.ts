@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import { parseImageRef } from '../domain/image-ref.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
+import { parsePublicKey } from '../domain/public-key.ts';
 import { parsed } from './parsed.ts';
 
 /** A subnet behind a relay, known by the relay's address (giaddr). */
@@ -75,6 +76,6 @@ export const Settings = z.strictObject({
   bootKey: z.string().min(1).optional(),
   /** Where Pi bootloaders send their log (NETCONSOLE); 0 hears none, and keeps interfaces out of promiscuous mode. */
   netconsolePort: z.int().min(0).max(65_535).default(6666),
-  authorizedKeys: z.array(z.string().regex(/^(ssh-|ecdsa-|sk-)\S+ \S+/, 'is not an OpenSSH public key')).default([]),
+  authorizedKeys: z.array(parsed(parsePublicKey)).default([]),
 });
 export type Settings = z.infer<typeof Settings>;

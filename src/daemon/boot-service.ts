@@ -14,6 +14,7 @@ import { isUnderWay, opensSession } from '../policy/boot-progress.ts';
 import { architecturesOf, type Client } from '../policy/classify-client.ts';
 import {
   type BootFacts,
+  bootConfiguration,
   renderCmdlineTxt,
   renderConfigTxt,
   renderGrubCfg,
@@ -149,7 +150,15 @@ export class BootService {
       // From here on the boot has its version: a tag that moves, or a newer build, is for the next one.
       const found = await this.#options.images.resolve(node.image, arch);
       if (found.kind === 'found') {
-        return this.#options.sessions.open({ node: node.name, arch, client: client.class, digest: found.image.digest, mac: client.mac });
+        const configuration = bootConfiguration(node.settings);
+        return this.#options.sessions.open({
+          node: node.name,
+          arch,
+          client: client.class,
+          digest: found.image.digest,
+          mac: client.mac,
+          ...(configuration === undefined ? {} : { configuration }),
+        });
       }
       reasons.push(`${arch}: ${found.reason}`);
     }
@@ -239,6 +248,7 @@ export class BootService {
       server: face.address,
       httpPort: this.#options.httpPort,
       token: session.token,
+      ...(session.configuration === undefined ? {} : { configuration: session.configuration }),
       ...(session.mac === undefined ? {} : { mac: session.mac }),
     };
   }

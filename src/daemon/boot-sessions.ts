@@ -18,7 +18,7 @@ const waitingMs = 120_000;
 /** The last thing that the initramfs says. */
 export const handoverEvent = 'handover';
 
-export type NewSession = Pick<BootSession, 'node' | 'arch' | 'client' | 'digest'> & Partial<Pick<BootSession, 'mac'>>;
+export type NewSession = Pick<BootSession, 'node' | 'arch' | 'client' | 'digest'> & Partial<Pick<BootSession, 'mac' | 'configuration'>>;
 
 export class BootSessions {
   readonly #store: SessionStore;
@@ -123,7 +123,10 @@ export class BootSessions {
   }
 
   /** A change that the rest of the boot relies on: on disk when this returns. */
-  change(node: NodeName, change: Partial<Pick<BootSession, 'address' | 'agentKey' | 'outcome' | 'failure'>>): BootSession | undefined {
+  change(
+    node: NodeName,
+    change: Partial<Pick<BootSession, 'address' | 'agentKey' | 'outcome' | 'failure' | 'content'>>,
+  ): BootSession | undefined {
     const session = this.#current.get(node);
     if (!session) {
       return undefined;

@@ -16,7 +16,6 @@ import { StoreSpace } from '../overlays/store-space.ts';
 import { Turns } from '../overlays/turns.ts';
 import { kernelFiles } from '../policy/pi-kernels.ts';
 import { plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
-import { createAdminFace } from '../servers/http/admin-face.ts';
 import { listenTcp, listenUnix } from '../servers/http/listen.ts';
 import { createNodeFace } from '../servers/http/node-face.ts';
 import { fenceDisks, holdDisk } from '../servers/nbd/fence.ts';
@@ -28,29 +27,27 @@ import { JobStore } from '../store/jobs.ts';
 import { LeaseStore } from '../store/leases.ts';
 import { NodeStore } from '../store/nodes.ts';
 import { SessionStore } from '../store/sessions.ts';
-import { createAdminService } from './admin-service.ts';
 import { AgentOrders } from './agent-orders.ts';
 import { loadBootKey } from './boot-key.ts';
 import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
-import { createCommitService } from './commit-service.ts';
 import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
+import { NodeContents } from './fleet/node-contents.ts';
 import { HostKeys } from './identity.ts';
-import { createVersionService, ImageInspection } from './image-inspection.ts';
-import { createImageService } from './image-service.ts';
 import { ImageVersions } from './image-versions.ts';
 import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
 import { startNetconsole } from './netconsole-service.ts';
+import { nodeAddresses } from './node-addresses.ts';
 import { NodeDisksMaker } from './node-disks.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
 import { assertPortFree, orNamePortOwner } from './open-port.ts';
+import { createOperatorFace } from './operator-face.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
-import { createOverlayService } from './overlay-service.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
 import { lockState } from './state-lock.ts';
@@ -88,7 +85,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   stack.defer(() => database.close());
 
   const clock = systemClock;
-  const nodes = new NodeStore(database);
+  const nodes = new NodeStore(database, settings.defaultImage);
   const leases = new LeaseStore(database, (commit) => void clock.after(leaseGroupMs, commit));
   const sessionStore = new SessionStore(database);
   const sessions = new BootSessions(sessionStore, clock, log);
@@ -149,6 +146,14 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const reports = new TftpReports({ finder, sessions, tftpPrefixes: settings.tftpPrefixes, clock, log });
+  const jobs = stack.use(new Jobs(clock, log, new JobStore(database)));
+  const versions = new ImageVersions({ places, images, tags, jobs, nodes, sessions, overlays: () => listOverlayDigests(places.overlays) });
+  const addressOf = nodeAddresses(sessions, leases);
+  const contents = new NodeContents({
+    authorizedKeys: settings.authorizedKeys,
+    addressOf,
+    nextImages: (wanted) => versions.nextOf(wanted),
+  });
   const handover = new NodeHandover({
     nodes,
     leases,
@@ -157,7 +162,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     disks,
     exports,
     hostKeys,
-    authorizedKeys: settings.authorizedKeys,
+    contents,
     httpPort: settings.httpPort,
     nbdPort: settings.nbdPort,
     ephemeralPercent: settings.ephemeralPercent,
@@ -165,7 +170,6 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const agents = new AgentOrders(sessions, clock);
-  const jobs = stack.use(new Jobs(clock, log, new JobStore(database)));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
@@ -180,29 +184,35 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   await watch.start();
   exports.startServing(clock);
 
-  const versions = new ImageVersions({ places, images, tags, jobs, nodes, sessions, overlays: () => listOverlayDigests(places.overlays) });
-  const admin = createAdminService({
+  const face = createOperatorFace({
+    places,
     settings,
-    imageRef: (text, force) => versions.assignable(text, force),
-    nextImages: (node) => versions.nextOf(node),
     nodes,
+    leases,
     sessionStore,
     sessions,
     unclaimed,
+    images,
+    versions,
+    contents,
     overlays,
     data,
+    views,
+    disks,
     exports,
+    space,
     turns,
     hostKeys,
-    addressOf: (node) => handover.addressOf(node),
-    get served() {
-      return interfaces
+    agents,
+    jobs,
+    hold,
+    addressOf,
+    served: () =>
+      interfaces
         .filter((entry) => entry.settings.mode === 'full')
         .flatMap(({ settings: { subnet, relayed }, facts }) =>
           [subnet ?? facts.subnet, ...relayed.map((far) => far.subnet)].map((own) => ({ address: facts.address, subnet: own })),
-        );
-    },
-    leaseHolder: (address) => leases.nodeOf(address),
+        ),
     status: async () => ({
       pid: process.pid,
       store: await space.now(),
@@ -215,36 +225,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       })),
       badPackets: counters,
     }),
-  });
-  const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
-  const imageAdmin = createImageService({ places, versions, jobs });
-  const versionAdmin = createVersionService(versions, new ImageInspection({ places, settings, images, versions, jobs }));
-  const commits = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, turns, space, hold, clock });
-  const overlayAdmin = createOverlayService({
-    nodes,
-    sessions,
-    images,
-    overlays,
-    data,
-    views,
-    disks,
-    exports,
-    space,
-    turns,
-    jobs,
-    viewsDirectory: join(places.state, 'views'),
-    quotaBytes: settings.overlayQuotaBytes,
-    hold,
     clock,
-  });
-  const face = createAdminFace({
-    ...admin,
-    images: imageAdmin,
-    versions: versionAdmin,
-    commits,
-    overlays: overlayAdmin,
-    jobs,
-    onFailure,
+    log,
   });
   stack.use(await listenUnix(face, places.adminSocket));
   log.info(

@@ -107,10 +107,10 @@ export class ImageVersions {
     }
   }
 
-  async nextOf({ name }: Pick<Node, 'name'>): Promise<ImageDigest[]> {
+  /** Of each node, which need not be in the registry as it is: what it would boot now. */
+  async nextOf(nodes: readonly Pick<Node, 'name' | 'image' | 'serial'>[]): Promise<ImageDigest[][]> {
     const images = await this.#options.images.list();
-    const facts = this.#nodeFacts().filter((node) => node.name === name);
-    return facts.flatMap((node) => nextBoots(node, { images, tags: this.#options.tags }));
+    return nodes.map((node) => nextBoots(this.#factsOf(node), { images, tags: this.#options.tags }));
   }
 
   async tag({ tag, ...selection }: ImageTagging): Promise<object[]> {
@@ -230,16 +230,18 @@ export class ImageVersions {
   }
 
   #nodeFacts(): NodeFacts[] {
-    return this.#options.nodes.list().map(({ name, image, serial }) => {
-      const session = this.#options.sessions.of(name);
-      const mayRun = session?.outcome === 'running' || session?.outcome === 'ready';
-      return {
-        name,
-        image,
-        ...(serial === undefined ? {} : { serial }),
-        ...(session && mayRun ? { boot: { arch: session.arch, digest: session.digest } } : {}),
-      };
-    });
+    return this.#options.nodes.list().map((node) => this.#factsOf(node));
+  }
+
+  #factsOf({ name, image, serial }: Pick<Node, 'name' | 'image' | 'serial'>): NodeFacts {
+    const session = this.#options.sessions.of(name);
+    const mayRun = session?.outcome === 'running' || session?.outcome === 'ready';
+    return {
+      name,
+      image,
+      ...(serial === undefined ? {} : { serial }),
+      ...(session && mayRun ? { boot: { arch: session.arch, digest: session.digest } } : {}),
+    };
   }
 
   /** What the nodes and the tags make of an image. */

@@ -5,7 +5,7 @@ import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
 import type { Image } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
-import type { Node, NodeName } from '../domain/node.ts';
+import type { NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { renderPlan, renderRefusal } from '../policy/boot-plan.ts';
@@ -13,9 +13,10 @@ import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import { type BootSessions, handoverEvent } from './boot-sessions.ts';
 import type { Exports, NodeDisks } from './exports.ts';
+import type { NodeContents } from './fleet/node-contents.ts';
 import type { HostKeys } from './identity.ts';
 import type { NodeDisksMaker, OnDiskNews } from './node-disks.ts';
-import { renderSeed } from './seed.ts';
+import { packSeed } from './seed.ts';
 
 /** As in the agent. */
 const nearlyFullPercent = 90;
@@ -28,7 +29,7 @@ export interface NodeHandoverOptions {
   readonly disks: NodeDisksMaker;
   readonly exports: Exports;
   readonly hostKeys: HostKeys;
-  readonly authorizedKeys: readonly string[];
+  readonly contents: NodeContents;
   readonly httpPort: number;
   readonly nbdPort: number;
   readonly ephemeralPercent: number;
@@ -99,27 +100,17 @@ export class NodeHandover {
   }
 
   async seed(token: string, peer: Ipv4, server: Ipv4): Promise<Buffer> {
-    const { hostKeys, authorizedKeys, httpPort, sessions, nodes } = this.#options;
+    const { hostKeys, contents, httpPort, sessions, nodes } = this.#options;
     const session = sessions.underWay(token, peer);
     const node = nodes.require(session.node);
     const agentKey = session.agentKey ?? randomBytes(24).toString('base64url');
     const hostKey = await hostKeys.of(node.name);
-    const seed = await renderSeed({ node, hostKey, authorizedKeys, agentKey, server, httpPort, hosts: this.#hosts() });
-    sessions.change(node.name, { agentKey });
+    const files = contents.filesOf(node, nodes.list());
+    const [parts = []] = await contents.partsOf([node], nodes.list());
+    const seed = await packSeed({ files, hostKey, agentKey, server, httpPort });
+    sessions.change(node.name, { agentKey, content: Object.fromEntries(parts.map(({ what, value }) => [what, value])) });
     sessions.record(node.name, 'root', 'seed', `${seed.length} bytes`);
     return seed;
-  }
-
-  #hosts(): { name: NodeName; address: Ipv4 }[] {
-    return this.#options.nodes.list().flatMap((node) => {
-      const address = this.addressOf(node);
-      return address === undefined ? [] : [{ name: node.name, address }];
-    });
-  }
-
-  /** Where a node is or will be found. */
-  addressOf(node: Node): Ipv4 | undefined {
-    return this.#options.sessions.of(node.name)?.address ?? node.address ?? this.#options.leases.addressesOf(node.name)[0];
   }
 
   event(token: string, peer: Ipv4, name: string, detail: string): void {

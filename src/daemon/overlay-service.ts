@@ -3,7 +3,6 @@ import { UserError } from '../domain/errors.ts';
 import { type Image, shortDigest } from '../domain/image.ts';
 import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
 import { labelOfTime, parseDiskSize, parseRootPath, parseSnapshotLabel } from '../domain/overlay.ts';
-import { expandRange } from '../domain/range.ts';
 import { checkDisk, copySparse } from '../overlays/disk-file.ts';
 import { viewDirectory } from '../overlays/merged-view.ts';
 import { type DiskHolder, endHolders, holdersOf } from '../process/disk-holders.ts';
@@ -16,9 +15,10 @@ import type {
   OverlaySnapshot,
 } from '../servers/http/admin/overlay-routes.ts';
 import type { NodeStore } from '../store/nodes.ts';
+import { namesOf, nodesOf } from './fleet/select-nodes.ts';
 import type { Job, Jobs } from './jobs.ts';
 import { atRest, endReimage, isAwaited, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
-import { overlayViews } from './overlay-views.ts';
+import { overlayViews, withDisks } from './overlay-views.ts';
 
 const resetsAtOnce = 128;
 const lookAgainMs = 500;
@@ -47,7 +47,7 @@ export function createOverlayService(options: OverlayServiceOptions): OverlayAdm
     mount: (name, request) => each('mount', [parseNodeName(name)], (node) => mount(node, request, options)),
     unmount: async (names) => {
       const done: object[] = [];
-      for (const name of expandRange(names).map(parseNodeName)) {
+      for (const name of namesOf(nodes, names, await withDisks(options))) {
         done.push(await turns.take([name], 'unmount', () => options.views.unmount(name)));
       }
       return done;
@@ -68,7 +68,7 @@ export function createOverlayService(options: OverlayServiceOptions): OverlayAdm
     },
     remove: async (names, request) => {
       const done: object[] = [];
-      for (const name of expandRange(names).map(parseNodeName)) {
+      for (const name of namesOf(nodes, names, await withDisks(options))) {
         done.push(...(await turns.take([name], 'deletion of overlays', () => remove(name, request, options))));
       }
       return done;
@@ -77,7 +77,7 @@ export function createOverlayService(options: OverlayServiceOptions): OverlayAdm
 }
 
 function found(nodes: NodeStore, names: string): Node[] {
-  return expandRange(names).map((name) => nodes.require(parseNodeName(name)));
+  return nodesOf(nodes, names);
 }
 
 function registered(nodes: NodeStore, names: string): NodeName[] {
@@ -252,7 +252,7 @@ async function resize(name: NodeName, bytes: number, options: OverlayServiceOpti
       hint: `Choose a larger size. cardless overlay rm ${name}, then resize, starts afresh with any size`,
     });
   }
-  nodes.update(name, { overlayBytes: bytes });
+  nodes.set(name, { overlayBytes: bytes });
   let when = 'now';
   for (const { digest, virtualBytes } of all) {
     if (await isInUse(name, digest, options)) {

@@ -1,11 +1,9 @@
-/** Overlays as listings show them. */
-import { UserError } from '../domain/errors.ts';
 import type { Image, ImageName } from '../domain/image.ts';
-import { type NodeName, type OverlayMode, parseNodeName } from '../domain/node.ts';
+import type { NodeName, OverlayMode } from '../domain/node.ts';
 import type { Carry, Overlay } from '../domain/overlay.ts';
-import { expandRange } from '../domain/range.ts';
 import type { DataVolume } from '../overlays/data-volumes.ts';
 import { holdersOf } from '../process/disk-holders.ts';
+import { namesOf } from './fleet/select-nodes.ts';
 import type { OverlayServiceOptions } from './overlay-target.ts';
 
 interface NodeOverlays {
@@ -23,18 +21,16 @@ interface NodeOverlays {
 /** All nodes that have disks, also those that are not registered any more, or the named ones. @throws UserError not-found */
 export async function overlayViews(options: OverlayServiceOptions, names: string | undefined): Promise<object> {
   const { overlays, data, space } = options;
-  const wanted = names === undefined ? await everybody(options) : expandRange(names).map(parseNodeName);
+  const all = await withDisks(options);
+  const wanted = names === undefined ? all : namesOf(options.nodes, names, all);
   const held = new Set((await holdersOf([overlays.directory, data.directory])).map(({ file }) => file));
   const known = await options.images.list();
   const listed = await Promise.all(wanted.map((name) => nodeView(name, held, known, options)));
-  const unknown = listed.find((view) => names !== undefined && view.overlays.length === 0 && !view.data && !view.registered);
-  if (unknown) {
-    throw new UserError('not-found', `There is no node "${unknown.node}", and nothing of one`, { hint: 'cardless overlay list shows all' });
-  }
   return { space: await space.now(), nodes: listed };
 }
 
-async function everybody({ overlays, data, nodes }: OverlayServiceOptions): Promise<NodeName[]> {
+/** Registered, or with disks that were left. */
+export async function withDisks({ overlays, data, nodes }: OverlayServiceOptions): Promise<NodeName[]> {
   const known = nodes.list().map((node) => node.name);
   return [...new Set([...known, ...(await overlays.nodes()), ...(await data.nodes())])];
 }

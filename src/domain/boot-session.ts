@@ -19,6 +19,13 @@ export interface BootEvent {
 /** The `what` of a line of the boot loader's own log. */
 export const consoleEvent = 'netconsole';
 
+/** What a node's settings put into the texts of its boot loader. */
+export interface BootConfiguration {
+  readonly kernelArguments: readonly string[];
+  /** Lines, under filters of models. */
+  readonly configTxt: readonly string[];
+}
+
 /** One boot of one node, bound to one image version and one rendered configuration. */
 export interface BootSession {
   readonly id: string;
@@ -27,6 +34,10 @@ export interface BootSession {
   /** What the client looked like when the session was opened, as in ClientClass. */
   readonly client: string;
   readonly digest: ImageDigest;
+  /** As it was when the session was opened. Absent: nothing of its own. */
+  readonly configuration?: BootConfiguration;
+  /** Hashes of what the node was given with its seed, and live after it, by what it is. */
+  readonly content?: Readonly<Record<string, string>>;
   readonly token: string;
   /** Of the NIC that the firmware booted from. */
   readonly mac?: Mac;

@@ -1,8 +1,10 @@
 /** The texts that a board reads before Linux, rendered per boot from current state. */
+import type { BootConfiguration } from '../domain/boot-session.ts';
 import { type Image, shortDigest } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Mac } from '../domain/mac.ts';
 import type { NodeName } from '../domain/node.ts';
+import type { NodeSettings } from '../domain/node-settings.ts';
 import { kernelFiles, piKernelLines, serialConsole } from './pi-kernels.ts';
 
 export interface BootFacts {
@@ -12,6 +14,8 @@ export interface BootFacts {
   readonly server: Ipv4;
   readonly httpPort: number;
   readonly token: string;
+  /** What the node's own settings add to its image's. */
+  readonly configuration?: BootConfiguration;
   /** The board is to fetch boot.img in place of its many files. */
   readonly bootRamdisk?: boolean;
 }
@@ -27,8 +31,17 @@ export function renderConfigTxt(facts: BootFacts): string {
     ...piKernelLines(facts.image),
     ...(facts.bootRamdisk ? [bootRamdiskLine] : []),
     ...(facts.image.configTxt ?? []),
+    ...(facts.configuration?.configTxt ?? []),
     '',
   ].join('\n');
+}
+
+/** What holds for a node as the boot loader's texts take it; undefined when its settings say nothing. */
+export function bootConfiguration({ kernelArguments = [], configTxt = [] }: NodeSettings): BootConfiguration | undefined {
+  const lines = configTxt.flatMap(({ models, lines: own }) =>
+    models === undefined ? own : [...models.flatMap((model) => [`[${model}]`, ...own]), '[all]'],
+  );
+  return kernelArguments.length === 0 && lines.length === 0 ? undefined : { kernelArguments, configTxt: lines };
 }
 
 const bootRamdiskLine = 'boot_ramdisk=1';
@@ -48,6 +61,7 @@ function kernelArguments(facts: BootFacts): string[] {
     'net.ifnames=0',
     'panic=30',
     ...(facts.image.kernelArguments ?? []),
+    ...(facts.configuration?.kernelArguments ?? []),
     `cardless.server=http://${facts.server}:${facts.httpPort}`,
     `cardless.token=${facts.token}`,
     // PXELINUX's convention for "the NIC that booted": hardware type, then the MAC with dashes.

@@ -48,6 +48,19 @@ const migrations: readonly string[] = [
   ALTER TABLE nodes ADD COLUMN data_bytes INTEGER;
   ALTER TABLE nodes ADD COLUMN carry TEXT;
   `,
+  `
+  CREATE TABLE groups (name TEXT PRIMARY KEY, parent TEXT, settings TEXT NOT NULL) STRICT;
+  CREATE TABLE fleet (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+  ALTER TABLE nodes ADD COLUMN member_of TEXT;
+  ALTER TABLE nodes ADD COLUMN settings TEXT NOT NULL DEFAULT '{}';
+  UPDATE nodes SET settings = json_patch('{}', json_object(
+    'image', image, 'overlay', overlay, 'overlaySize', CAST(overlay_bytes AS TEXT),
+    'dataVolume', CASE data_bytes WHEN 0 THEN 'none' ELSE CAST(data_bytes AS TEXT) END));
+  ALTER TABLE nodes DROP COLUMN image;
+  ALTER TABLE nodes DROP COLUMN overlay;
+  ALTER TABLE nodes DROP COLUMN overlay_bytes;
+  ALTER TABLE nodes DROP COLUMN data_bytes;
+  `,
 ];
 
 /** What is committed is on the disk: synchronous FULL, write-ahead log. @throws UserError when the file is damaged */

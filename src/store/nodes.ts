@@ -1,66 +1,52 @@
 import type { DatabaseSync } from 'node:sqlite';
-import { z } from 'zod';
-import { parsed } from '../config/parsed.ts';
 import { UserError } from '../domain/errors.ts';
-import { parseImageDigest } from '../domain/image.ts';
-import { parseImageRef } from '../domain/image-ref.ts';
-import { type Ipv4, parseIpv4 } from '../domain/ipv4.ts';
+import { type ImageRef, parseImageRef } from '../domain/image-ref.ts';
+import type { Ipv4 } from '../domain/ipv4.ts';
 import { type Mac, parseMac } from '../domain/mac.ts';
-import { type Node, type NodeName, overlayModes, parseNodeName } from '../domain/node.ts';
-import { type Carry, parseRootPath } from '../domain/overlay.ts';
-import { parseSerial, type Serial, swappedUuid } from '../domain/serial.ts';
+import type { Node, NodeName, NodeRecord } from '../domain/node.ts';
+import type { NodeSettings } from '../domain/node-settings.ts';
+import { type Serial, swappedUuid } from '../domain/serial.ts';
 import { transaction } from './database.ts';
+import { type FleetFacts, FleetStore } from './fleet.ts';
+import { changed, type NodeUpdate, recordOf, rowOf, updateNode, withInherited } from './node-rows.ts';
 
-const CarryRow = z.object({ from: parsed(parseImageDigest), paths: z.array(parsed(parseRootPath)) });
+export type { NodeUpdate } from './node-rows.ts';
 
-const Row = z.object({
-  name: parsed(parseNodeName),
-  serial: parsed(parseSerial).nullable(),
-  model: z.string().nullable(),
-  address: parsed(parseIpv4).nullable(),
-  image: parsed(parseImageRef),
-  overlay: z.enum(overlayModes),
-  reimage: z.number(),
-  hold: z.number(),
-  overlay_bytes: z.number().nullable(),
-  data_bytes: z.number().nullable(),
-  carry: z
-    .string()
-    .transform((text) => CarryRow.parse(JSON.parse(text)))
-    .nullable(),
-});
-
-/** `null` ends what was to be carried over. */
-export type NodeUpdate = Partial<Pick<Node, 'image' | 'overlay' | 'reimage' | 'model' | 'hold' | 'overlayBytes' | 'dataBytes'>> & {
-  readonly carry?: Carry | null;
-};
+/** Of the fleet, in one step. */
+export interface FleetChange extends FleetFacts {
+  readonly add: readonly NodeRecord[];
+  readonly update: readonly { readonly name: NodeName; readonly change: NodeUpdate }[];
+  readonly remove: readonly NodeName[];
+}
 
 const byName = new Intl.Collator('en', { numeric: true });
 
 /** The registry, read from memory. Every change is on disk when its call returns. */
 export class NodeStore {
+  readonly #fleet: FleetStore;
   readonly #database: DatabaseSync;
+  readonly #defaultImage: ImageRef;
   readonly #nodes = new Map<NodeName, Node>();
   readonly #bySerial = new Map<Serial, NodeName>();
   readonly #byMac = new Map<Mac, NodeName>();
   readonly #byAddress = new Map<Ipv4, NodeName>();
   #list: readonly Node[] | undefined;
 
-  constructor(database: DatabaseSync) {
+  constructor(database: DatabaseSync, defaultImage: ImageRef = parseImageRef('debian-13')) {
     this.#database = database;
-    const macs = new Map<string, Mac[]>();
-    for (const row of database.prepare('SELECT node, mac FROM node_macs ORDER BY mac').all()) {
-      const node = String(row['node']);
-      macs.set(node, [...(macs.get(node) ?? []), parseMac(String(row['mac']))]);
-    }
-    for (const row of database.prepare('SELECT * FROM nodes').all()) {
-      this.#put(toNode(row, macs.get(String(row['name'])) ?? []));
-    }
+    this.#defaultImage = defaultImage;
+    this.#fleet = new FleetStore(database);
+    this.#load();
+  }
+
+  /** What is said about groups, and about all nodes. */
+  get fleet(): FleetFacts {
+    return this.#fleet.facts;
   }
 
   /** In the order people count: red2 before red10. */
   list(): readonly Node[] {
-    this.#list ??= [...this.#nodes.values()].toSorted((a, b) => byName.compare(a.name, b.name));
+    this.#list ??= inOrder(this.#nodes.values());
     return this.#list;
   }
 
@@ -92,45 +78,71 @@ export class NodeStore {
   }
 
   /** All or none. @throws UserError already-exists */
-  add(nodes: readonly Node[]): void {
-    const insertNode = this.#database.prepare(
-      'INSERT INTO nodes (name, serial, model, address, image, overlay, reimage, hold, overlay_bytes, data_bytes, carry) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)',
-    );
-    const insertMac = this.#database.prepare('INSERT INTO node_macs (mac, node) VALUES (?, ?)');
-    const added: Node[] = [];
-    try {
-      transaction(this.#database, () => {
-        for (const node of nodes) {
-          this.#refuseDuplicate(node);
-          const { name, serial = null, model = null, address = null, image, overlay } = node;
-          insertNode.run(name, serial, model, address, image, overlay, node.reimage ? 1 : 0, node.hold ? 1 : 0, ...disksOf(node));
-          for (const mac of node.macs) {
-            insertMac.run(mac, name);
-          }
-          this.#put(node);
-          added.push(node);
-        }
-      });
-    } catch (error) {
-      for (const node of added) {
-        this.#drop(node);
+  add(nodes: readonly NodeRecord[]): void {
+    this.#change(() => {
+      for (const node of nodes) {
+        this.#insert(node);
       }
-      throw error;
-    }
+    });
   }
 
   update(name: NodeName, change: NodeUpdate): void {
     const node = this.get(name);
-    if (node) {
-      const { carry, ...rest } = { ...node, ...change };
-      const next: Node = { ...rest, ...(carry ? { carry } : {}) };
-      this.#database
-        .prepare(
-          'UPDATE nodes SET image = ?, overlay = ?, reimage = ?, model = ?, hold = ?, overlay_bytes = ?, data_bytes = ?, carry = ? WHERE name = ?',
-        )
-        .run(next.image, next.overlay, next.reimage ? 1 : 0, next.model ?? null, next.hold ? 1 : 0, ...disksOf(next), name);
-      this.#put(next);
+    if (!node) {
+      return;
     }
+    if (change.serial !== undefined || change.address !== undefined || change.macs !== undefined) {
+      this.#change(() => this.#write(name, change));
+    } else {
+      this.#save(changed(node, change));
+    }
+  }
+
+  /** Says something for this node alone, besides what was said before. */
+  set(name: NodeName, settings: NodeSettings): void {
+    this.update(name, { own: { ...this.require(name).own, ...settings } });
+  }
+
+  /** All of it or nothing. @throws UserError already-exists */
+  apply({ add, update, remove, ...facts }: FleetChange): void {
+    this.#change(() => {
+      this.#fleet.write(facts);
+      this.#fleet.load();
+      for (const name of remove) {
+        this.#delete(name);
+      }
+      // Two nodes may change places: none may be refused for what another one is about to give up.
+      for (const { name, change } of update) {
+        const { serial, address, macs } = change;
+        this.#write(name, {
+          ...(serial === undefined ? {} : { serial: null }),
+          ...(address === undefined ? {} : { address: null }),
+          ...(macs === undefined ? {} : { macs: [] }),
+        });
+      }
+      for (const { name, change } of update) {
+        this.#write(name, change);
+      }
+      for (const node of add) {
+        this.#insert(node);
+      }
+    });
+    this.#load();
+  }
+
+  /** What {@link apply} would lead to. */
+  preview({ add, update, remove, ...facts }: FleetChange): readonly Node[] {
+    const records = new Map<NodeName, NodeRecord>(this.#nodes);
+    for (const name of remove) {
+      records.delete(name);
+    }
+    for (const { name, change } of update) {
+      records.set(name, changed(this.require(name), change));
+    }
+    for (const record of add) {
+      records.set(record.name, record);
+    }
+    return inOrder([...records.values()].map((record) => withInherited(record, { ...facts, defaultImage: this.#defaultImage })));
   }
 
   /** A board told its MAC along with its serial. A board that was replaced takes its old MAC with it. */
@@ -150,6 +162,69 @@ export class NodeStore {
 
   /** Leases and boot sessions go with it. */
   remove(name: NodeName): void {
+    this.#delete(name);
+  }
+
+  /** In one transaction; when it fails, memory is what the database is. */
+  #change(work: () => void): void {
+    try {
+      transaction(this.#database, work);
+    } catch (error) {
+      this.#fleet.load();
+      this.#load();
+      throw error;
+    }
+  }
+
+  #load(): void {
+    for (const index of [this.#nodes, this.#bySerial, this.#byMac, this.#byAddress]) {
+      index.clear();
+    }
+    this.#list = undefined;
+    const macs = new Map<string, Mac[]>();
+    for (const row of this.#database.prepare('SELECT node, mac FROM node_macs ORDER BY mac').all()) {
+      const node = String(row['node']);
+      macs.set(node, [...(macs.get(node) ?? []), parseMac(String(row['mac']))]);
+    }
+    for (const row of this.#database.prepare('SELECT * FROM nodes').all()) {
+      this.#put(this.#withInherited(recordOf(row, macs.get(String(row['name'])) ?? [])));
+    }
+  }
+
+  #insert(node: NodeRecord): void {
+    this.#refuseDuplicate(node, [this.get(node.name)]);
+    this.#database.prepare('INSERT INTO nodes (name) VALUES (?)').run(node.name);
+    this.#save(node);
+    this.#saveMacs(node);
+  }
+
+  #write(name: NodeName, change: NodeUpdate): void {
+    const next = changed(this.require(name), change);
+    this.#refuseDuplicate(next, []);
+    this.#save(next);
+    if (change.macs !== undefined) {
+      this.#saveMacs(next);
+    }
+  }
+
+  #save(record: NodeRecord): void {
+    this.#database.prepare(updateNode).run(...rowOf(record));
+    this.#put(this.#withInherited(record));
+  }
+
+  #withInherited(record: NodeRecord): Node {
+    return withInherited(record, { ...this.fleet, defaultImage: this.#defaultImage });
+  }
+
+  #saveMacs({ name, macs }: NodeRecord): void {
+    this.#database.prepare('DELETE FROM node_macs WHERE node = ?').run(name);
+    const insert = this.#database.prepare('INSERT INTO node_macs (mac, node) VALUES (?, ?)');
+    for (const mac of macs) {
+      insert.run(mac, name);
+    }
+  }
+
+  #delete(name: NodeName): void {
     this.#database.prepare('DELETE FROM nodes WHERE name = ?').run(name);
     const node = this.get(name);
     if (node) {
@@ -193,12 +268,13 @@ export class NodeStore {
     this.#list = undefined;
   }
 
-  #refuseDuplicate(node: Node): void {
-    const clash =
-      this.get(node.name) ??
-      (node.serial === undefined ? undefined : this.bySerial(node.serial)) ??
-      (node.address === undefined ? undefined : this.byAddress(node.address)) ??
-      node.macs.map((mac) => this.byMac(mac)).find((other) => other !== undefined);
+  #refuseDuplicate(node: NodeRecord, sameName: readonly (Node | undefined)[]): void {
+    const others = [
+      node.serial === undefined ? undefined : this.bySerial(node.serial),
+      node.address === undefined ? undefined : this.byAddress(node.address),
+      ...node.macs.map((mac) => this.byMac(mac)),
+    ];
+    const clash = [...sameName, ...others.filter((other) => other?.name !== node.name)].find((other) => other !== undefined);
     if (!clash) {
       return;
     }
@@ -208,24 +284,6 @@ export class NodeStore {
   }
 }
 
-function disksOf({ overlayBytes, dataBytes, carry }: Node): (number | string | null)[] {
-  return [overlayBytes ?? null, dataBytes ?? null, carry ? JSON.stringify(carry) : null];
-}
-
-function toNode(raw: unknown, macs: readonly Mac[]): Node {
-  const row = Row.parse(raw);
-  return {
-    name: row.name,
-    macs,
-    image: row.image,
-    overlay: row.overlay,
-    reimage: row.reimage !== 0,
-    ...(row.hold === 0 ? {} : { hold: true }),
-    ...(row.overlay_bytes === null ? {} : { overlayBytes: row.overlay_bytes }),
-    ...(row.data_bytes === null ? {} : { dataBytes: row.data_bytes }),
-    ...(row.carry === null ? {} : { carry: row.carry }),
-    ...(row.serial === null ? {} : { serial: row.serial }),
-    ...(row.model === null ? {} : { model: row.model }),
-    ...(row.address === null ? {} : { address: row.address }),
-  };
+function inOrder(nodes: Iterable<Node>): readonly Node[] {
+  return [...nodes].toSorted((a, b) => byName.compare(a.name, b.name));
 }

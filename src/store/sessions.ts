@@ -15,6 +15,8 @@ const Body = z.object({
   arch: z.enum(architectures),
   client: z.string(),
   digest: parsed(parseImageDigest),
+  configuration: z.object({ kernelArguments: z.array(z.string()), configTxt: z.array(z.string()) }).exactOptional(),
+  content: z.record(z.string(), z.string()).exactOptional(),
   token: z.string(),
   mac: parsed(parseMac).exactOptional(),
   agentKey: z.string().exactOptional(),

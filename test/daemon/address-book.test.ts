@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { AddressBook } from '#src/daemon/address-book.ts';
-import { parseImageName } from '#src/domain/image.ts';
 import { type Ipv4, parseAddressRange, parseIpv4, parseSubnet } from '#src/domain/ipv4.ts';
 import { type Mac, parseMac } from '#src/domain/mac.ts';
 import { type Node, parseNodeName } from '#src/domain/node.ts';
@@ -14,23 +13,15 @@ import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { addressBytes, read, withOptions } from '../support/dhcp-messages.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { nodeRecord } from '../support/nodes.ts';
 
 const discover = read('pi4-eeprom-discover');
 const client = (index: number): Client => ({ class: 'pi4-eeprom', mac: parseMac(`e45f010000${index.toString(16).padStart(2, '0')}`) });
 
-function start(nodes: readonly Partial<Node>[], options: { pool?: string; inUse?: ReadonlyMap<Ipv4, Mac> } = {}) {
+function start(nodes: readonly Parameters<typeof nodeRecord>[1][], options: { pool?: string; inUse?: ReadonlyMap<Ipv4, Mac> } = {}) {
   const database = openDatabase(join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db'));
   const registry = new NodeStore(database);
-  registry.add(
-    nodes.map((change, index) => ({
-      name: parseNodeName(`red${index}`),
-      macs: [client(index).mac],
-      image: parseImageName('debian-13'),
-      overlay: 'persistent',
-      reimage: false,
-      ...change,
-    })),
-  );
+  registry.add(nodes.map((change, index) => nodeRecord(`red${index}`, { macs: [client(index).mac], ...change })));
   const leases = new LeaseStore(database);
   const asked: Ipv4[] = [];
   const clock = new FakeClock();

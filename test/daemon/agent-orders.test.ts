@@ -5,7 +5,7 @@ import { pino } from 'pino';
 import { expect, test } from 'vitest';
 import { AgentOrders } from '#src/daemon/agent-orders.ts';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
-import { parseImageDigest, parseImageName } from '#src/domain/image.ts';
+import { parseImageDigest } from '#src/domain/image.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { parseSerial } from '#src/domain/serial.ts';
@@ -13,6 +13,7 @@ import { openDatabase } from '#src/store/database.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { nodeRecord } from '../support/nodes.ts';
 
 const red5 = parseNodeName('red5');
 const peer = parseIpv4('10.0.0.5');
@@ -20,8 +21,7 @@ const key = 'agent-key';
 
 function start() {
   const database = openDatabase(join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db'));
-  const image = parseImageName('debian-13');
-  new NodeStore(database).add([{ name: red5, serial: parseSerial('91cdf03d'), macs: [], image, overlay: 'persistent', reimage: false }]);
+  new NodeStore(database).add([nodeRecord(red5, { serial: parseSerial('91cdf03d') })]);
   const clock = new FakeClock();
   const sessions = new BootSessions(new SessionStore(database), clock, pino({ level: 'silent' }));
   sessions.open({ node: red5, arch: 'arm64', client: 'pi3-rom', digest: parseImageDigest('a'.repeat(64)) });

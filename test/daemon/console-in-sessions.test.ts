@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
-import { parseImageDigest, parseImageName } from '#src/domain/image.ts';
+import { parseImageDigest } from '#src/domain/image.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { parseSerial } from '#src/domain/serial.ts';
@@ -13,15 +13,14 @@ import { openDatabase } from '#src/store/database.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { nodeRecord } from '../support/nodes.ts';
 
 const red5 = parseNodeName('red5');
 const facts = { node: red5, arch: 'arm64', client: 'pi4-eeprom', digest: parseImageDigest('a'.repeat(64)) } as const;
 
 function start(): { sessions: BootSessions; store: SessionStore; clock: FakeClock } {
   const database = openDatabase(join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db'));
-  new NodeStore(database).add([
-    { name: red5, serial: parseSerial('91cdf03d'), macs: [], image: parseImageName('debian-13'), overlay: 'persistent', reimage: false },
-  ]);
+  new NodeStore(database).add([nodeRecord(red5, { serial: parseSerial('91cdf03d') })]);
   const clock = new FakeClock();
   const store = new SessionStore(database);
   return { store, clock, sessions: new BootSessions(store, clock, pino({ level: 'silent' })) };

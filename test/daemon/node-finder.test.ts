@@ -3,7 +3,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { NodeFinder } from '#src/daemon/node-finder.ts';
-import { parseImageName } from '#src/domain/image.ts';
 import { parseMac } from '#src/domain/mac.ts';
 import { type Node, parseNodeName } from '#src/domain/node.ts';
 import { parseSerial } from '#src/domain/serial.ts';
@@ -11,6 +10,7 @@ import { openDatabase } from '#src/store/database.ts';
 import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { nodeRecord } from '../support/nodes.ts';
 
 const red5Mac = parseMac('b827eb6c4c16');
 const stranger = parseMac('525400666666');
@@ -18,10 +18,9 @@ const stranger = parseMac('525400666666');
 function start(): { nodes: NodeStore; finder: NodeFinder; node: (name: string) => Node } {
   const database = openDatabase(join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db'));
   const nodes = new NodeStore(database);
-  const common = { image: parseImageName('debian-13'), overlay: 'persistent', reimage: false } as const;
   nodes.add([
-    { ...common, name: parseNodeName('red5'), serial: parseSerial('b66c4c16'), macs: [red5Mac] },
-    { ...common, name: parseNodeName('red6'), serial: parseSerial('b66c4c17'), macs: [] },
+    nodeRecord('red5', { serial: parseSerial('b66c4c16'), macs: [red5Mac] }),
+    nodeRecord('red6', { serial: parseSerial('b66c4c17') }),
   ]);
   const leases = new LeaseStore(database);
   const finder = new NodeFinder({

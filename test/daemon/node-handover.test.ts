@@ -7,13 +7,14 @@ import { extract } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { Exports } from '#src/daemon/exports.ts';
+import { NodeContents } from '#src/daemon/fleet/node-contents.ts';
 import { HostKeys } from '#src/daemon/identity.ts';
+import { nodeAddresses } from '#src/daemon/node-addresses.ts';
 import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
-import { parseImageName } from '#src/domain/image.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
-import { type Node, parseNodeName } from '#src/domain/node.ts';
+import { parseNodeName } from '#src/domain/node.ts';
 import { parseSerial } from '#src/domain/serial.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
 import { DataVolumes } from '#src/overlays/data-volumes.ts';
@@ -26,28 +27,19 @@ import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
 import { FakeClock } from '../support/fake-clock.ts';
 import { publishTestImage } from '../support/lab-server.ts';
+import { nodeRecord, operatorKey } from '../support/nodes.ts';
 
 const red5 = parseNodeName('red5');
 const peer = parseIpv4('10.0.0.5');
 const server = parseIpv4('10.0.0.1');
 
-async function start(change: Partial<Node> = {}) {
+async function start(change: Parameters<typeof nodeRecord>[1] = {}) {
   const state = mkdtempSync(join(tmpdir(), 'cardless-'));
   const database = openDatabase(join(state, 'state.db'));
   const clock = new FakeClock();
   const log = pino({ level: 'silent' });
   const nodes = new NodeStore(database);
-  nodes.add([
-    {
-      name: red5,
-      serial: parseSerial('91cdf03d'),
-      macs: [],
-      image: parseImageName('debian-13'),
-      overlay: 'persistent',
-      reimage: false,
-      ...change,
-    },
-  ]);
+  nodes.add([nodeRecord(red5, { serial: parseSerial('91cdf03d'), ...change })]);
   await publishTestImage(state);
   const images = new ImageCatalog(join(state, 'images'));
   const [image] = await images.list();
@@ -75,15 +67,20 @@ async function start(change: Partial<Node> = {}) {
       return Promise.resolve();
     },
   });
+  const leases = new LeaseStore(database);
   const handover = new NodeHandover({
     nodes,
-    leases: new LeaseStore(database),
+    leases,
     sessions,
     images,
     disks,
     exports,
     hostKeys: new HostKeys(join(state, 'keys')),
-    authorizedKeys: ['ssh-ed25519 AAAA operator'],
+    contents: new NodeContents({
+      authorizedKeys: [operatorKey],
+      addressOf: nodeAddresses(sessions, leases),
+      nextImages: (all) => Promise.resolve(all.map(() => [image.digest])),
+    }),
     httpPort: 8067,
     nbdPort: 10_809,
     ephemeralPercent: 50,
@@ -165,14 +162,14 @@ describe('plan', () => {
   test('a node that moves and becomes ephemeral leaves no way to its overlay behind', async () => {
     const { state, nodes, handover, boot } = await start();
     await handover.plan(boot().token, peer);
-    nodes.update(red5, { overlay: 'ephemeral' });
+    nodes.set(red5, { overlay: 'ephemeral' });
     await handover.plan(boot().token, parseIpv4('10.0.0.6'));
     expect(readdirSync(join(state, 'exports/overlay'))).toEqual([]);
   });
   test('ephemeral: a root and no overlay', async () => {
     const { state, nodes, handover, boot } = await start();
     await handover.plan(boot().token, peer);
-    nodes.update(red5, { overlay: 'ephemeral' });
+    nodes.set(red5, { overlay: 'ephemeral' });
     expect(await handover.plan(boot().token, peer)).toContain("PLAN_OVERLAY='ephemeral'");
     expect(readdirSync(join(state, 'exports/overlay'))).toEqual([]);
     expect(readdirSync(join(state, 'exports/root'))).toEqual([peer]);
@@ -252,7 +249,7 @@ describe('seed', () => {
     expect(first?.get('etc/hostname 644')).toBe('red5\n');
     expect(first?.get('etc/machine-id 444')).toMatch(/^[0-9a-f]{32}\n$/);
     expect(first?.get('etc/ssh/ssh_host_ed25519_key 600')).toContain('PRIVATE KEY');
-    expect(first?.get('root/.ssh/authorized_keys 600')).toBe('ssh-ed25519 AAAA operator\n');
+    expect(first?.get('root/.ssh/authorized_keys 600')).toBe(`${operatorKey}\n`);
     expect(first?.get('etc/ssh/sshd_config.d/10-cardless.conf 644')).toContain('PasswordAuthentication no');
     expect(first?.get('etc/cardless/agent.conf 600')).toMatch(/^AGENT_SERVER='http:\/\/10\.0\.0\.1:8067'\nAGENT_KEY='[\w-]{32}'\n$/);
     // A service that waits for the server is not dead.

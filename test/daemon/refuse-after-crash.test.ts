@@ -6,7 +6,7 @@ import { expect, test } from 'vitest';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { Exports } from '#src/daemon/exports.ts';
 import { refuseAfterCrash } from '#src/daemon/refuse-after-crash.ts';
-import { parseImageDigest, parseImageName } from '#src/domain/image.ts';
+import { parseImageDigest } from '#src/domain/image.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { DataVolumes } from '#src/overlays/data-volumes.ts';
@@ -14,6 +14,7 @@ import { openDatabase } from '#src/store/database.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { nodeRecord } from '../support/nodes.ts';
 
 test('an ephemeral node with a data volume must restart too, even when its link was lost; one without any disk goes on', async () => {
   const state = mkdtempSync(join(tmpdir(), 'cardless-'));
@@ -28,7 +29,7 @@ test('an ephemeral node with a data volume must restart too, even when its link 
     [withData, '10.0.0.5'],
     [without, '10.0.0.6'],
   ] as const) {
-    nodes.add([{ name, macs: [], image: parseImageName('small'), overlay: 'ephemeral', reimage: false }]);
+    nodes.add([nodeRecord(name, { overlay: 'ephemeral' })]);
     sessions.open({ node: name, arch: 'amd64', client: 'ipxe', digest: parseImageDigest('a'.repeat(64)) });
     sessions.change(name, { address: parseIpv4(address), outcome: 'ready' });
   }

@@ -27,6 +27,7 @@ import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
 import { manifestOf, prepareStage, type Stage } from '../support/commit-stage.ts';
 import { cardless, ran, until } from '../support/lab-server.ts';
+import { nodeRecord } from '../support/nodes.ts';
 
 const red5 = parseNodeName('red5');
 const env = { CARDLESS_CACHE: findPlaces({ env: process.env }).cache };
@@ -57,13 +58,12 @@ function start({ folder, image }: Stage, { reserveBytes = 0 }: { readonly reserv
   const database = openDatabase(places.database);
   const log = pino({ level: 'silent' });
   const nodes = new NodeStore(database);
-  const node = { macs: [], image: image.name, overlay: 'persistent', reimage: false } as const;
   if (!nodes.get(red5)) {
     nodes.add([
-      { ...node, name: red5, serial: parseSerial('00000005') },
-      { ...node, name: parseNodeName('red6'), serial: parseSerial('00000006') },
-      { ...node, name: parseNodeName('red7'), serial: parseSerial('00000007'), overlay: 'ephemeral' },
-      { ...node, name: parseNodeName('red8'), serial: parseSerial('00000008') },
+      nodeRecord('red5', { image: image.name, serial: parseSerial('00000005') }),
+      nodeRecord('red6', { image: image.name, serial: parseSerial('00000006') }),
+      nodeRecord('red7', { image: image.name, serial: parseSerial('00000007'), overlay: 'ephemeral' }),
+      nodeRecord('red8', { image: image.name, serial: parseSerial('00000008') }),
     ]);
   }
   const sessions = new BootSessions(new SessionStore(database), systemClock, log);

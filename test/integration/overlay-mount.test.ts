@@ -12,6 +12,7 @@ import { openDatabase } from '#src/store/database.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { diskBytes, onDisk, publishSmallImage, red5 } from '../support/disk-house.ts';
 import { cardless, until } from '../support/lab-server.ts';
+import { nodeRecord } from '../support/nodes.ts';
 
 test('the merged view of a node is mounted read-only, outlives the server, and is taken down by the next one', {
   timeout: 300_000,
@@ -19,7 +20,7 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
   const state = await mkdtemp(join(tmpdir(), 'cardless-mount-'));
   const image = await publishSmallImage(join(state, 'images'), 'one');
   const database = openDatabase(join(state, 'state.db'));
-  new NodeStore(database).add([{ name: red5, macs: [], image: parseImageName('small'), overlay: 'persistent', reimage: false }]);
+  new NodeStore(database).add([nodeRecord(red5, { image: parseImageName('small') })]);
   database.close();
   const disks = new OverlayDisks({ directory: join(state, 'overlays'), bytes: diskBytes });
   await disks.reset(red5, image.digest);

@@ -128,7 +128,7 @@ describe('a clone', () => {
     await house.boot(red5, image);
     expect(() => house.service.clone('red5', { to: 'red[5-6]' })).toThrow('cannot be cloned to itself');
     await expect(house.ended(house.service.clone('red5', { to: 'red6' }))).rejects.toThrow('ephemeral');
-    house.nodes.update(red6, { overlay: 'persistent' });
+    house.nodes.set(red6, { overlay: 'persistent' });
     await publishSmallImage(join(house.state, 'images'), 'two');
     await expect(house.ended(house.service.clone('red5', { to: 'red6' }))).rejects.toThrow(
       /red6 boots small \(version .*state is of small/,
@@ -181,7 +181,8 @@ describe('before a boot', () => {
     expect((await house.boot(red5, image)).plan).toContain("PLAN_DATA='yes'");
     const volume = house.data.pathOf(red5);
     await onDisk(volume, 'echo precious >note');
-    house.nodes.update(red5, { reimage: true, dataBytes: 2 * diskBytes });
+    house.nodes.update(red5, { reimage: true });
+    house.nodes.set(red5, { dataBytes: 2 * diskBytes });
     const { session } = await house.boot(red5, image);
     expect(session()?.events.map(({ what }) => what)).toEqual(
       expect.arrayContaining(['overlay made', 'data volume checked', 'data volume grown']),
@@ -392,7 +393,7 @@ describe('disks', () => {
       expect(JSON.stringify(await house.service.list('red5'))).toContain('"inUse":true');
     }
     await using _client = await nbdClient(house.port, 'data');
-    await expect(house.admin.removeNodes('red5', { withData: true })).rejects.toMatchObject({ code: 'in-use' });
+    await expect(house.admin.remove('red5', { withData: true, dryRun: false })).rejects.toMatchObject({ code: 'in-use' });
   });
 
   test('that are removed tell the nodes on them to restart; one that boots, or comes back after a restart of the server, is on its disk', async () => {
@@ -418,7 +419,7 @@ describe('disks', () => {
     house.exports.startServing(systemClock);
     await expect(house.service.remove('red5', { force: false })).rejects.toMatchObject(refused);
     expect(await house.service.reset('red5', {})).toMatchObject([{ when: 'next boot' }]);
-    await house.admin.removeNodes('red5', { withData: false });
+    await house.admin.remove('red5', { withData: false, dryRun: false });
     expect(await again()).toBe('CARDLESS REBOOT');
   });
 
@@ -427,7 +428,7 @@ describe('disks', () => {
     const image = await publishSmallImage(join(house.state, 'images'), 'one', { dataVolume: true });
     house.add(red5);
     await house.boot(red5, image);
-    house.nodes.update(red5, { overlayBytes: 2 * diskBytes, dataBytes: 2 * diskBytes });
+    house.nodes.set(red5, { overlayBytes: 2 * diskBytes, dataBytes: 2 * diskBytes });
     const asked = vi
       .spyOn(house.space, 'require')
       .mockImplementation((_bytes, what) =>
@@ -456,7 +457,7 @@ describe('disks', () => {
     const second = house.service.snapshot('red5', { as: 'b' });
     const boot = house.boot(red5, image);
     await expect(house.ended(second)).rejects.toThrow('red5 is busy: snapshot is under way');
-    await expect(house.admin.removeNodes('red5', { withData: false })).rejects.toThrow('red5 is busy: snapshot is under way');
+    await expect(house.admin.remove('red5', { withData: false, dryRun: false })).rejects.toThrow('red5 is busy: snapshot is under way');
     expect(await house.ended(first)).toMatchObject([{ label: 'a' }]);
     expect((await boot).plan).toContain('PLAN_OVERLAY=');
   });

@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import type { DatabaseSync } from 'node:sqlite';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { parseImageName } from '#src/domain/image.ts';
 import { type Ipv4, ipv4FromNumber } from '#src/domain/ipv4.ts';
 import { type Mac, parseMac } from '#src/domain/mac.ts';
 import { type NodeName, parseNodeName } from '#src/domain/node.ts';
 import { openDatabase } from '#src/store/database.ts';
 import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
+import { nodeRecord } from '../support/nodes.ts';
 
 const mac = (index: number): Mac => parseMac(index.toString(16).padStart(12, '0'));
 const address = (index: number): Ipv4 => ipv4FromNumber(0x0a000000 + index);
@@ -21,15 +21,7 @@ function start(nodes = 8): { path: string; database: DatabaseSync; leases: Lease
   const path = join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db');
   const database = openDatabase(path);
   const registry = new NodeStore(database);
-  registry.add(
-    Array.from({ length: nodes }, (_, index) => ({
-      name: name(index),
-      macs: [mac(index)],
-      image: parseImageName('debian-13'),
-      overlay: 'persistent',
-      reimage: false,
-    })),
-  );
+  registry.add(Array.from({ length: nodes }, (_, index) => nodeRecord(name(index), { macs: [mac(index)] })));
   const waiting: (() => void)[] = [];
   const leases = new LeaseStore(database, (action) => waiting.push(action));
   return { path, database, leases, registry, write: () => waiting.splice(0).forEach((action) => void action()) };
@@ -135,7 +127,7 @@ describe('a crash', () => {
         const database = openDatabase(process.argv[1]);
         const nodes = new NodeStore(database);
         const leases = new LeaseStore(database);
-        if (nodes.list().length === 0) nodes.add([{ name: 'n0', macs: [], image: 'debian-13', overlay: 'persistent', reimage: false }]);
+        if (nodes.list().length === 0) nodes.add([{ name: 'n0', macs: [], own: {}, reimage: false }]);
         const base = ${pauseMs} * 1000000;
         let count = 0;
         const step = () => {

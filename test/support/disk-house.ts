@@ -7,14 +7,15 @@ import { createInterface } from 'node:readline';
 import { execa } from 'execa';
 import { pino } from 'pino';
 import { projectRoot } from '#src/config/places.ts';
-import { Settings } from '#src/config/schema.ts';
-import { createAdminService } from '#src/daemon/admin-service.ts';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { Exports } from '#src/daemon/exports.ts';
+import { NodeContents } from '#src/daemon/fleet/node-contents.ts';
 import { HostKeys } from '#src/daemon/identity.ts';
 import { Jobs } from '#src/daemon/jobs.ts';
+import { nodeAddresses } from '#src/daemon/node-addresses.ts';
 import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
+import { createNodeService } from '#src/daemon/node-service.ts';
 import { createOverlayService } from '#src/daemon/overlay-service.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
 import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
@@ -22,7 +23,7 @@ import type { BootSession } from '#src/domain/boot-session.ts';
 import { UserError, type UserErrorCode } from '#src/domain/errors.ts';
 import { type Image, parseImageName } from '#src/domain/image.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
-import { type Node, type NodeName, parseNodeName } from '#src/domain/node.ts';
+import { type NodeName, parseNodeName } from '#src/domain/node.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
 import { publishImage } from '#src/images/publish.ts';
 import { DataVolumes } from '#src/overlays/data-volumes.ts';
@@ -38,6 +39,7 @@ import { openDatabase } from '#src/store/database.ts';
 import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
+import { nodeRecord } from './nodes.ts';
 
 export const diskBytes: number = 256 * 2 ** 20;
 export const peer = parseIpv4('127.0.0.1');
@@ -85,15 +87,18 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
   const port = await freePort();
   const fences = { records: join(state, 'fences') };
   const hostKeys = new HostKeys(join(state, 'keys'));
+  const leases = new LeaseStore(database);
+  const addressOf = nodeAddresses(sessions, leases);
+  const contents = new NodeContents({ authorizedKeys: [], addressOf, nextImages: (all) => Promise.resolve(all.map(() => [])) });
   const handover = new NodeHandover({
     nodes,
-    leases: new LeaseStore(database),
+    leases,
     sessions,
     images,
     disks,
     exports,
     hostKeys,
-    authorizedKeys: [],
+    contents,
     httpPort: 8067,
     nbdPort: port,
     ephemeralPercent: 40,
@@ -118,8 +123,7 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     hold: (disk) => holdDisk(fences, disk),
     clock: systemClock,
   });
-  const admin = createAdminService({
-    settings: Settings.parse({}),
+  const admin = createNodeService({
     nodes,
     sessionStore: new SessionStore(database),
     sessions,
@@ -129,12 +133,11 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     exports,
     turns,
     hostKeys,
-    addressOf: (node) => handover.addressOf(node),
-    served: [],
+    addressOf,
+    facts: { served: [], leaseHolder: () => undefined },
     imageRef: (text) => Promise.resolve(parseImageName(text)),
     nextImages: () => Promise.resolve([]),
-    leaseHolder: () => undefined,
-    status: () => Promise.resolve({}),
+    onChange: () => {},
   });
   const nbd = new NbdServer({
     address: peer,
@@ -147,8 +150,8 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     onEvent: () => {},
   });
   await nbd.start();
-  const add = (name: NodeName, change: Partial<Node> = {}): void =>
-    nodes.add([{ name, macs: [], image: parseImageName('small'), overlay: 'persistent', reimage: false, ...change }]);
+  const add = (name: NodeName, change: Parameters<typeof nodeRecord>[1] = {}): void =>
+    nodes.add([nodeRecord(name, { image: parseImageName('small'), ...change })]);
   return {
     state,
     nodes,

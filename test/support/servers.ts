@@ -1,15 +1,14 @@
-import { parseImageName } from '#src/domain/image.ts';
 import { anyAddress, type Ipv4, parseIpv4, parseSubnet } from '#src/domain/ipv4.ts';
-import { type Node, parseNodeName } from '#src/domain/node.ts';
 import type { UdpEndpoint } from '#src/net/udp-endpoint.ts';
 import type { DhcpMode } from '#src/policy/decide-dhcp.ts';
 import { type DhcpAddresses, type DhcpReport, DhcpServer } from '#src/servers/dhcp/dhcp-server.ts';
 import { DatagramPath } from '#src/servers/tftp/datagram-path.ts';
 import { type FileAnswer, type TftpReport, TftpServer } from '#src/servers/tftp/tftp-server.ts';
 import type { MemoryNetwork } from './memory-network.ts';
+import { testNode } from './nodes.ts';
 
 export const serverAddress: Ipv4 = parseIpv4('10.77.0.1');
-const red5: Node = { name: parseNodeName('red5'), macs: [], image: parseImageName('debian-13'), overlay: 'persistent', reimage: false };
+const red5 = testNode('red5');
 export const boardAddress: Ipv4 = parseIpv4('10.77.0.20');
 
 export interface TestTftp {

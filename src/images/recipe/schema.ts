@@ -1,17 +1,12 @@
 /** What may stand in a recipe's file. Every key is explained, with an example, in README.md, "Images: recipes". */
 import { z } from 'zod';
 import { parsed } from '../../config/parsed.ts';
+import { AbsolutePath, FileMode, FileOwner, Locale, PasswordHash, TimeZone, UserName } from '../../config/system-values.ts';
 import { architectures, parseImageName } from '../../domain/image.ts';
 import { isKernelArgument } from '../../domain/kernel-arguments.ts';
+import { parsePublicKey } from '../../domain/public-key.ts';
 
 const PackageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, 'is not the name of a Debian package');
-
-const AbsolutePath = z
-  .string()
-  .regex(/^\/[^\0\n]*[^/\0\n]$/, 'is not an absolute path of a file')
-  .refine((path) => !path.split('/').includes('..'), 'must not have .. in it');
-
-const UserName = z.string().regex(/^[a-z_][a-z0-9_-]{0,31}$/, 'is not a name that useradd takes');
 
 const UnitName = z.string().regex(/^[A-Za-z0-9@:_.\\-]+$/, 'is not the name of a systemd unit');
 
@@ -21,14 +16,8 @@ const RecipeFile = z
     /** One of these two. */
     content: z.string().optional(),
     source: z.string().min(1).optional(),
-    mode: z
-      .string('must be in quotes, for example "0644"')
-      .regex(/^[0-7]{3,4}$/, 'is not a mode, for example "0644"')
-      .optional(),
-    owner: z
-      .string()
-      .regex(/^[a-z0-9_][a-z0-9_.-]*(:[a-z0-9_][a-z0-9_.-]*)?$/, 'is not user or user:group')
-      .optional(),
+    mode: FileMode.optional(),
+    owner: FileOwner.optional(),
   })
   .refine((file) => (file.content === undefined) !== (file.source === undefined), 'needs either content or source');
 export type RecipeFile = z.infer<typeof RecipeFile>;
@@ -40,13 +29,8 @@ const RecipeUser = z.strictObject({
   shell: AbsolutePath.optional(),
   /** Everything, without a password. */
   sudo: z.boolean().optional(),
-  authorizedKeys: z
-    .array(z.string().regex(/^(ssh-|ecdsa-|sk-)[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,3}( [^\n]*)?$/, 'is not a public SSH key'))
-    .optional(),
-  passwordHash: z
-    .string()
-    .regex(/^\$(y|gy|7|6|5|2b)\$[A-Za-z0-9./$=,]{8,}$/, 'is not a hash of crypt(5); openssl passwd -6 makes one')
-    .optional(),
+  authorizedKeys: z.array(parsed(parsePublicKey)).optional(),
+  passwordHash: PasswordHash.optional(),
 });
 export type RecipeUser = z.infer<typeof RecipeUser>;
 
@@ -72,14 +56,8 @@ export const RecipeDocument = z.strictObject({
   dataVolume: z.boolean().optional(),
   users: z.array(RecipeUser).optional(),
   files: z.array(RecipeFile).optional(),
-  locale: z
-    .string()
-    .regex(/^[a-z]{2,3}_[A-Z]{2}\.UTF-8(@[a-z]+)?$|^C\.UTF-8$/, 'is not a locale, for example en_GB.UTF-8')
-    .optional(),
-  timeZone: z
-    .string()
-    .regex(/^[A-Za-z]+([A-Za-z0-9_+-]*\/)*[A-Za-z0-9_+-]*$/, 'is not a time zone, for example Europe/Berlin')
-    .optional(),
+  locale: Locale.optional(),
+  timeZone: TimeZone.optional(),
   commands: z.array(z.string().min(1)).optional(),
   services: z
     .strictObject({

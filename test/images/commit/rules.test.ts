@@ -1,13 +1,13 @@
 import { gunzipSync } from 'node:zlib';
 import { extract } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
-import { renderSeed } from '#src/daemon/seed.ts';
-import { parseImageName } from '#src/domain/image.ts';
+import { packSeed } from '#src/daemon/seed.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
-import { parseNodeName } from '#src/domain/node.ts';
 import type { Change } from '#src/images/commit/change.ts';
 import { covers, reachesInto, ruleFor } from '#src/images/commit/rules.ts';
 import { type Choice, select } from '#src/images/commit/selection.ts';
+import { seedFiles } from '#src/policy/render-seed.ts';
+import { operatorKey, testNode } from '../../support/nodes.ts';
 
 const all: Choice = { paths: [], exclude: [], keepAptLists: false };
 
@@ -16,14 +16,12 @@ function added(path: string, type: Change['type'] = 'file'): Change {
 }
 
 async function seedPaths(): Promise<string[]> {
-  const seed = await renderSeed({
-    node: { name: parseNodeName('red5'), macs: [], image: parseImageName('debian-13'), overlay: 'persistent', reimage: false },
+  const seed = await packSeed({
+    files: seedFiles({ node: testNode('red5'), machineId: 'f'.repeat(32), authorizedKeys: [operatorKey], hosts: [] }),
     hostKey: { privateKey: 'private', publicKey: 'public' },
-    authorizedKeys: ['ssh-ed25519 AAAA'],
     agentKey: 'secret',
     server: parseIpv4('10.0.0.1'),
     httpPort: 80,
-    hosts: [],
   });
   const paths: string[] = [];
   const reader = extract();

@@ -1,0 +1,187 @@
+/** The text of a fleet file: read, checked, and what is wrong told with its line. */
+import { type Document, isMap, isScalar, LineCounter, parseDocument, type Node as YamlNode } from 'yaml';
+import type { z } from 'zod';
+import { UserError } from '../domain/errors.ts';
+import type { FleetProblem } from '../domain/fleet.ts';
+import { nearest } from '../domain/nearest.ts';
+import { FleetDocument } from './fleet-document.ts';
+import { keysAt } from './schema-keys.ts';
+
+/** Nobody writes a larger one by hand. */
+const maxCharacters = 2_000_000;
+/** More would hide the first. */
+const maxProblems = 50;
+
+export interface FleetText {
+  /** As people know the file. */
+  readonly name: string;
+  readonly text: string;
+  /** The files that it names as sources. */
+  readonly sources: Readonly<Record<string, string>>;
+}
+
+export interface FleetFile {
+  readonly document: FleetDocument;
+  /** @throws UserError bad-input that tells all of them, each with its line, if there are any */
+  readonly refuse: (problems: readonly FleetProblem[]) => void;
+}
+
+/** @throws UserError bad-input */
+export function readFleetFile({ name, text, sources }: FleetText): FleetFile {
+  const { yaml, lines } = parseYaml(name, text);
+  const refuse = (problems: readonly FleetProblem[]): void => {
+    if (problems.length === 0) {
+      return;
+    }
+    const told = problems.map((problem) => ({ line: lineOf(yaml, lines, problem.path), message: problem.message }));
+    const shown = told.toSorted((a, b) => a.line - b.line).slice(0, maxProblems);
+    const more = told.length > shown.length ? [`  and ${told.length - shown.length} more`] : [];
+    const list = [...shown.map(({ line, message }) => `  line ${line}: ${message}`), ...more];
+    const count = told.length === 1 ? 'one place' : `${told.length} places`;
+    throw new UserError('bad-input', `${name} is wrong in ${count}:\n${list.join('\n')}`, {
+      hint: 'Nothing was changed. cardless config schema prints what may stand in it',
+    });
+  };
+  const problems: FleetProblem[] = [];
+  const value: unknown = inlineSources(yaml.toJS() ?? {}, sources, problems);
+  const result = FleetDocument.safeParse(value);
+  if (!result.success) {
+    problems.push(...result.error.issues.flatMap((issue) => describe(issue, value)));
+  }
+  refuse(problems);
+  if (!result.success) {
+    throw result.error;
+  }
+  return { document: result.data, refuse };
+}
+
+/** The files that a fleet file names, relative to itself. @throws UserError bad-input */
+export function sourcesOf(name: string, text: string): string[] {
+  const found = new Set<string>();
+  visitSources(parseYaml(name, text).yaml.toJS(), (entry) => {
+    found.add(entry.source);
+  });
+  return [...found];
+}
+
+function parseYaml(name: string, text: string): { yaml: Document.Parsed; lines: LineCounter } {
+  if (text.length > maxCharacters) {
+    throw new UserError('bad-input', `${name} is ${text.length} characters long`, { hint: 'A fleet file has at most 2 million' });
+  }
+  const lines = new LineCounter();
+  const yaml = parseDocument(text, { lineCounter: lines, prettyErrors: true });
+  const [error] = yaml.errors;
+  if (error) {
+    throw new UserError('bad-input', `${name} is not valid YAML: ${error.message}`, { cause: error });
+  }
+  return { yaml, lines };
+}
+
+interface SourceEntry {
+  readonly path: readonly PropertyKey[];
+  readonly source: string;
+  /** What the text goes into. */
+  readonly into: 'content' | 'script';
+  readonly holder: Record<string, unknown>;
+}
+
+const sourceLists = { files: 'content', firstBoot: 'script', everyBoot: 'script' } as const;
+
+function visitSources(value: unknown, visit: (entry: SourceEntry) => void): void {
+  const settingsAt = (path: readonly PropertyKey[], settings: unknown): void => {
+    for (const [list, into] of Object.entries(sourceLists)) {
+      const entries = isRecord(settings) ? settings[list] : undefined;
+      for (const [index, holder] of (Array.isArray(entries) ? entries : []).entries()) {
+        if (isRecord(holder) && typeof holder['source'] === 'string') {
+          visit({ path: [...path, list, index], source: holder['source'], into, holder });
+        }
+      }
+    }
+  };
+  if (!isRecord(value)) {
+    return;
+  }
+  settingsAt(['settings'], value['settings']);
+  for (const part of ['groups', 'nodes']) {
+    for (const [key, settings] of Object.entries(isRecord(value[part]) ? value[part] : {})) {
+      settingsAt([part, key], settings);
+    }
+  }
+}
+
+function inlineSources(value: unknown, sources: Readonly<Record<string, string>>, problems: FleetProblem[]): unknown {
+  visitSources(value, ({ path, source, into, holder }) => {
+    const text = Object.hasOwn(sources, source) ? sources[source] : undefined;
+    if (text === undefined) {
+      problems.push({ path: [...path, 'source'], message: `the source "${source}" cannot be read as text` });
+    } else if (holder[into] !== undefined) {
+      problems.push({ path, message: `needs ${into} or source, not both` });
+    }
+    delete holder['source'];
+    holder[into] = text ?? '-';
+  });
+  return value;
+}
+
+function describe(issue: z.core.$ZodIssue, value: unknown): FleetProblem[] {
+  const place = placeOf(issue.path);
+  if (issue.code === 'unrecognized_keys') {
+    return issue.keys.map((key) => {
+      const meant = nearest(key, keysAt(FleetDocument, issue.path, value));
+      const where = place === '' ? '' : `${place}: `;
+      return {
+        path: [...issue.path, key],
+        message: `${where}there is no key "${key}"${meant === undefined ? '' : `; did you mean "${meant}"?`}`,
+      };
+    });
+  }
+  const wrong = valueAt(value, issue.path);
+  const message = wrong === undefined ? 'is missing' : `${shown(wrong)}: ${issue.message}`;
+  return [{ path: issue.path, message: `${place === '' ? 'the file' : place}: ${message}` }];
+}
+
+/** `nodes.red[5-7].files[0].mode` */
+function placeOf(path: readonly PropertyKey[]): string {
+  return path
+    .map((key) => (typeof key === 'number' ? `[${key}]` : `.${String(key)}`))
+    .join('')
+    .replace(/^\./, '');
+}
+
+function valueAt(value: unknown, path: readonly PropertyKey[]): unknown {
+  return path.reduce<unknown>((inner, key) => (typeof inner === 'object' && inner !== null ? Reflect.get(inner, key) : undefined), value);
+}
+
+function shown(value: unknown): string {
+  const text = JSON.stringify(value);
+  return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+/** Of the deepest part of the path that is there. */
+function lineOf(yaml: Document.Parsed, lines: LineCounter, path: readonly PropertyKey[]): number {
+  let node: unknown = yaml.contents;
+  let at = 0;
+  for (const key of path) {
+    const pair = isMap(node) ? node.items.find((item) => isScalar(item.key) && String(item.key.value) === String(key)) : undefined;
+    const next: unknown = pair ? (pair.key as YamlNode) : isCollection(node) ? node.get(key, true) : undefined;
+    const range = hasRange(next) ? next.range : undefined;
+    if (!range) {
+      break;
+    }
+    at = range[0];
+    node = pair ? pair.value : next;
+  }
+  return lines.linePos(at).line;
+}
+
+function isCollection(node: unknown): node is { get: (key: unknown, keepScalar: true) => unknown } {
+  return typeof node === 'object' && node !== null && 'get' in node && typeof node.get === 'function';
+}
+
+function hasRange(node: unknown): node is { range?: [number, number, number] | null } {
+  return typeof node === 'object' && node !== null && 'range' in node;
+}
+
+function isRecord(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}

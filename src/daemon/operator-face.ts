@@ -1,0 +1,90 @@
+/** The admin face with all that it can do. */
+import { join } from 'node:path';
+import type { Express } from 'express';
+import type { Places } from '../config/places.ts';
+import type { Settings } from '../config/schema.ts';
+import type { Clock } from '../domain/clock.ts';
+import type { ImageDigest } from '../domain/image.ts';
+import type { Ipv4, Subnet } from '../domain/ipv4.ts';
+import type { Node } from '../domain/node.ts';
+import type { ImageCatalog } from '../images/catalog.ts';
+import type { Logger } from '../log/logger.ts';
+import type { DataVolumes } from '../overlays/data-volumes.ts';
+import type { MergedViews } from '../overlays/merged-view.ts';
+import type { OverlayDisks } from '../overlays/overlay-disks.ts';
+import type { StoreSpace } from '../overlays/store-space.ts';
+import type { Turns } from '../overlays/turns.ts';
+import { createAdminFace } from '../servers/http/admin-face.ts';
+import type { LeaseStore } from '../store/leases.ts';
+import type { NodeStore } from '../store/nodes.ts';
+import type { SessionStore } from '../store/sessions.ts';
+import type { AgentOrders } from './agent-orders.ts';
+import type { BootSessions } from './boot-sessions.ts';
+import { createCommitService } from './commit-service.ts';
+import type { Exports } from './exports.ts';
+import { createFleetService } from './fleet/fleet-service.ts';
+import type { NodeContents } from './fleet/node-contents.ts';
+import type { HostKeys } from './identity.ts';
+import { createVersionService, ImageInspection } from './image-inspection.ts';
+import { createImageService } from './image-service.ts';
+import type { ImageVersions } from './image-versions.ts';
+import type { Jobs } from './jobs.ts';
+import type { NodeDisksMaker } from './node-disks.ts';
+import { createNodeService, removeNodes } from './node-service.ts';
+import { createOverlayService } from './overlay-service.ts';
+import type { UnclaimedBoards } from './unclaimed.ts';
+
+/** What the services of the operator share with the rest of the server. */
+export interface OperatorFaceOptions {
+  readonly places: Places;
+  readonly settings: Settings;
+  readonly nodes: NodeStore;
+  readonly leases: LeaseStore;
+  readonly sessionStore: SessionStore;
+  readonly sessions: BootSessions;
+  readonly unclaimed: UnclaimedBoards;
+  readonly images: ImageCatalog;
+  readonly versions: ImageVersions;
+  readonly contents: NodeContents;
+  readonly overlays: OverlayDisks;
+  readonly data: DataVolumes;
+  readonly views: MergedViews;
+  readonly disks: NodeDisksMaker;
+  readonly exports: Exports;
+  readonly space: StoreSpace;
+  readonly turns: Turns;
+  readonly hostKeys: HostKeys;
+  readonly agents: AgentOrders;
+  readonly jobs: Jobs;
+  readonly hold: (disk: string) => Promise<AsyncDisposable>;
+  readonly addressOf: (node: Node) => Ipv4 | undefined;
+  /** Subnets whose addresses we give out, and our own address in each. They change with the interfaces. */
+  readonly served: () => readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
+  readonly status: () => Promise<object>;
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+export function createOperatorFace(options: OperatorFaceOptions): Express {
+  const { places, settings, leases, versions, jobs, log } = options;
+  const facts = {
+    get served() {
+      return options.served();
+    },
+    leaseHolder: (address: Ipv4) => leases.nodeOf(address),
+  };
+  const imageRef = versions.assignable.bind(versions);
+  const onChange = (): void => {};
+  const nextImages = async (node: Node): Promise<readonly ImageDigest[]> => (await versions.nextOf([node]))[0] ?? [];
+  return createAdminFace({
+    status: options.status,
+    nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
+    fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),
+    images: createImageService({ places, versions, jobs }),
+    versions: createVersionService(versions, new ImageInspection({ ...options, places, settings, versions, jobs })),
+    commits: createCommitService(options),
+    overlays: createOverlayService({ ...options, viewsDirectory: join(places.state, 'views'), quotaBytes: settings.overlayQuotaBytes }),
+    jobs,
+    onFailure: (error) => log.error({ err: error }, 'request failed'),
+  });
+}

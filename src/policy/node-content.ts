@@ -1,0 +1,52 @@
+/** All that a node receives, part by part, so that two states of the registry can be compared. */
+import type { Node } from '../domain/node.ts';
+import { bootConfiguration } from './render-config.ts';
+import type { SeedFile } from './render-seed.ts';
+
+export interface ContentPart {
+  /** A path, or a word for what is no file. */
+  readonly what: string;
+  readonly value: string;
+  /** A change reaches a node that runs; all others wait for its next boot. */
+  readonly live: boolean;
+}
+
+/** @param image what the node's reference stands for now, or why nothing */
+export function contentOf(node: Node, image: string, files: readonly SeedFile[]): ContentPart[] {
+  const { kernelArguments = [], configTxt = [] } = bootConfiguration(node.settings) ?? {};
+  const atBoot = (what: string, value: string): ContentPart => ({ what, value, live: false });
+  return [
+    atBoot('image', image),
+    atBoot('overlay', node.overlay),
+    ...(node.overlayBytes === undefined ? [] : [atBoot('overlay size', String(node.overlayBytes))]),
+    ...(node.dataBytes === undefined ? [] : [atBoot('data volume', String(node.dataBytes))]),
+    ...(kernelArguments.length === 0 ? [] : [atBoot('kernel arguments', kernelArguments.join(' '))]),
+    ...(configTxt.length === 0 ? [] : [atBoot('config.txt', configTxt.join('\n'))]),
+    ...files.map(({ path, mode, text, link, live = false }) => ({
+      what: `/${path}`,
+      value: `${mode.toString(8)} ${link === undefined ? `file ${text ?? ''}` : `link ${link}`}`,
+      live,
+    })),
+  ];
+}
+
+export interface ContentChange {
+  readonly what: string;
+  readonly change: 'added' | 'changed' | 'removed';
+  /** Whether a node that runs gets it. */
+  readonly live: boolean;
+}
+
+/** @param before hashes or values by what they are of; `after` in the same form */
+export function compareContent(before: Readonly<Record<string, string>>, after: readonly ContentPart[]): ContentChange[] {
+  const now = new Set(after.map(({ what }) => what));
+  return [
+    ...after.flatMap(({ what, value, live }): ContentChange[] => {
+      const old = Object.hasOwn(before, what) ? before[what] : undefined;
+      return old === value ? [] : [{ what, change: old === undefined ? 'added' : 'changed', live }];
+    }),
+    ...Object.keys(before)
+      .filter((what) => !now.has(what))
+      .map((what): ContentChange => ({ what, change: 'removed', live: false })),
+  ];
+}
