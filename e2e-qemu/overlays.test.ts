@@ -2,7 +2,7 @@ import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
-import type { NodeView } from '#src/cli/node-commands.ts';
+import type { NodeView } from '#src/cli/node/node-view.ts';
 import { parseImageName } from '#src/domain/image.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
 import { publishImage } from '#src/images/publish.ts';

@@ -4,6 +4,7 @@ import { UserError } from '../domain/errors.ts';
 import { addBenchCommands } from './bench/bench-command.ts';
 import { type Context, requireRoot } from './context.ts';
 import { addDemoCommand } from './demo/demo-command.ts';
+import { addFleetCommands } from './fleet-commands.ts';
 import { addImageCommands } from './image-commands.ts';
 import { addJobCommands } from './job-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
@@ -41,6 +42,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addDemoCommand(program, contextOf);
   addStatusCommand(program, contextOf);
   addNodeCommands(program, contextOf);
+  addFleetCommands(program, contextOf);
   addImageCommands(program, contextOf);
   addJobCommands(program, contextOf);
   addOverlayCommands(program, contextOf);

@@ -87,14 +87,14 @@ const PowerDriver = z.discriminatedUnion('driver', [
   z.strictObject({
     driver: z.literal('snmp'),
     host: z.string().regex(/^[A-Za-z0-9.:-]+$/, 'is not a host'),
-    port: z.string('must be in quotes, for example "1.7"').regex(/^\d+(\.\d+)*$/, 'is not the index of a port, for example "1.7"'),
+    port: z.string().regex(/^\d+(\.\d+)*$/, 'is not the index of a port, for example "1.7"'),
     community: z.string().optional(),
   }),
   z.strictObject({ driver: z.literal('command'), on: Command.optional(), off: Command.optional(), cycle: Command.optional() }),
 ]);
 
 const label = /^[A-Za-z0-9_./-]{1,63}$/;
-const Labels = z.record(z.string().regex(label, 'is not a label'), z.union([z.string(), z.number(), z.boolean()]).transform(String));
+const Labels = z.record(z.string().regex(label, 'is not a label'), z.union([z.string(), z.boolean().transform(String)]));
 
 const DiskSize = z.union([parsed(parseDiskSize), z.literal('none').transform(() => 0)], 'is not a size, for example 8G, and not none');
 
@@ -130,7 +130,7 @@ const settingsShape = {
 };
 
 /** One for each node of the entry: a list, or a range of the same length. */
-const Paired = z.union([z.string(), z.number().transform(String), z.array(z.union([z.string(), z.number().transform(String)]))]);
+const Paired = z.union([z.string(), z.array(z.string())]);
 
 export const SettingsDocument = z.strictObject(settingsShape);
 export type SettingsDocument = z.infer<typeof SettingsDocument>;

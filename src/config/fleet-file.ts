@@ -1,7 +1,7 @@
 /** The text of a fleet file: read, checked, and what is wrong told with its line. */
-import { type Document, isMap, isScalar, LineCounter, parseDocument, type Node as YamlNode } from 'yaml';
+import { type Document, isMap, isScalar, isSeq, LineCounter, parseDocument, type Node as YamlNode } from 'yaml';
 import type { z } from 'zod';
-import { UserError } from '../domain/errors.ts';
+import { messageOf, UserError } from '../domain/errors.ts';
 import type { FleetProblem } from '../domain/fleet.ts';
 import { nearest } from '../domain/nearest.ts';
 import { FleetDocument } from './fleet-document.ts';
@@ -43,7 +43,7 @@ export function readFleetFile({ name, text, sources }: FleetText): FleetFile {
     });
   };
   const problems: FleetProblem[] = [];
-  const value: unknown = inlineSources(yaml.toJS() ?? {}, sources, problems);
+  const value: unknown = inlineSources(plainValue(name, yaml) ?? {}, sources, problems);
   const result = FleetDocument.safeParse(value);
   if (!result.success) {
     problems.push(...result.error.issues.flatMap((issue) => describe(issue, value)));
@@ -58,7 +58,7 @@ export function readFleetFile({ name, text, sources }: FleetText): FleetFile {
 /** The files that a fleet file names, relative to itself. @throws UserError bad-input */
 export function sourcesOf(name: string, text: string): string[] {
   const found = new Set<string>();
-  visitSources(parseYaml(name, text).yaml.toJS(), (entry) => {
+  visitSources(plainValue(name, parseYaml(name, text).yaml), (entry) => {
     found.add(entry.source);
   });
   return [...found];
@@ -74,7 +74,44 @@ function parseYaml(name: string, text: string): { yaml: Document.Parsed; lines: 
   if (error) {
     throw new UserError('bad-input', `${name} is not valid YAML: ${error.message}`, { cause: error });
   }
+  keepAsWritten(yaml);
   return { yaml, lines };
+}
+
+/** YAML takes the serial 00012345 for a number, and 1234e567 for an infinite one. */
+function keepAsWritten(yaml: Document.Parsed): void {
+  const asText = (node: unknown): void => {
+    if (isSeq(node)) {
+      node.items.forEach(asText);
+    } else if (isScalar(node) && typeof node.value === 'number' && node.source !== undefined) {
+      node.value = node.source;
+    }
+  };
+  const each = (node: unknown, visit: (value: unknown) => void): void =>
+    isMap(node) ? node.items.forEach((item) => visit(item.value)) : undefined;
+  const inSettings = (node: unknown): void => {
+    if (isMap(node)) {
+      for (const key of ['serial', 'mac', 'ip']) {
+        asText(node.get(key, true));
+      }
+      each(node.get('labels', true), asText);
+      asText(node.getIn(['power', 'port'], true));
+    }
+  };
+  if (isMap(yaml.contents)) {
+    inSettings(yaml.contents.get('settings', true));
+    each(yaml.contents.get('groups', true), inSettings);
+    each(yaml.contents.get('nodes', true), inSettings);
+  }
+}
+
+/** The library refuses aliases that unfold into very much. */
+function plainValue(name: string, yaml: Document.Parsed): unknown {
+  try {
+    return yaml.toJS();
+  } catch (error) {
+    throw new UserError('bad-input', `${name} cannot be read: ${messageOf(error)}`, { cause: error, hint: 'Use fewer aliases' });
+  }
 }
 
 interface SourceEntry {
@@ -136,7 +173,7 @@ function describe(issue: z.core.$ZodIssue, value: unknown): FleetProblem[] {
     });
   }
   const wrong = valueAt(value, issue.path);
-  const message = wrong === undefined ? 'is missing' : `${shown(wrong)}: ${issue.message}`;
+  const message = wrong === undefined ? 'is missing' : withValue(shown(wrong), issue.message);
   return [{ path: issue.path, message: `${place === '' ? 'the file' : place}: ${message}` }];
 }
 
@@ -184,4 +221,9 @@ function hasRange(node: unknown): node is { range?: [number, number, number] | n
 
 function isRecord(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+/** Our own parsers name the value themselves. */
+function withValue(value: string, message: string): string {
+  return message.startsWith(value) ? message : `${value}: ${message}`;
 }

@@ -11,12 +11,14 @@ describe.concurrent('wrong input: exit 2, the value and an example', () => {
   writeFileSync(settings, 'httpPort: 99999\ninterface: eth0\n');
   const broken = join(state(), 'broken.yaml');
   writeFileSync(broken, 'a: [1,\n');
+  const privateKey = join(state(), 'id_ed25519');
+  writeFileSync(privateKey, '-----BEGIN OPENSSH PRIVATE KEY-----\nsecret\n');
   test.each<[string, string[], RegExp]>([
     ['serial', ['node', 'add', 'red5', '--serial', 'xyz'], /"xyz" is not a serial number\n.*91cdf03d/],
     ['name', ['node', 'add', 'Red5', '--serial', '91cdf03d'], /"Red5" is not a node name\n.*red5/],
     ['range', ['node', 'add', 'red[7-5]', '--serial', '91cdf03d'], /ends before it begins\n.*red\[5-7\]/],
-    ['unequal ranges', ['node', 'add', 'red[5-7]', '--serial', '00000001,00000002'], /3 names but 2 serial numbers/],
-    ['no identity', ['node', 'add', 'red5'], /needs a serial number or a MAC/],
+    ['unequal ranges', ['node', 'add', 'red[5-7]', '--serial', '00000001,00000002'], /3 nodes but 2 values for serial numbers/],
+    ['private key', ['node', 'add', 'red5', '--key', privateKey], /This is a private key\n.*\.pub/],
     ['address', ['node', 'add', 'red5', '--serial', '91cdf03d', '--ip', '10.0.0.256'], /"10.0.0.256" is not an IPv4 address\n.*192\.168/],
     [
       'overlay',

@@ -38,7 +38,7 @@ test('interfaces default to proxy', async () => {
 test('all mistakes are told at once, each with its key', async () => {
   const file = settings('interfaces:\n  - name: eth0\n    subnet: 192.168.50.7/24\nleaseSeconds: 5\nauthorizedKeys: [hello]\nnbdport: 1\n');
   await expect(loadSettings(file, { mustExist: true })).rejects.toThrow(
-    /wrong in 4 places:[\s\S]*interfaces\.0\.subnet: .*host bits set.*192\.168\.50\.0\/24[\s\S]*leaseSeconds: [\s\S]*authorizedKeys\.0: is not an OpenSSH public key[\s\S]*nbdport/,
+    /wrong in 4 places:[\s\S]*interfaces\.0\.subnet: .*host bits set.*192\.168\.50\.0\/24[\s\S]*leaseSeconds: [\s\S]*authorizedKeys\.0: "hello" is not a public SSH key[\s\S]*nbdport/,
   );
 });
 

@@ -3,7 +3,7 @@ import { symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { DemoServer } from '#src/cli/demo/demo-server.ts';
 import { waitReady } from '#src/cli/demo/wait-ready.ts';
-import type { NodeView } from '#src/cli/node-commands.ts';
+import type { NodeView } from '#src/cli/node/node-view.ts';
 import { findPlaces } from '#src/config/places.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
 import { parseMac } from '#src/domain/mac.ts';

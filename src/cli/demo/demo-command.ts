@@ -14,7 +14,7 @@ import { type Machine, VirtualPc, VirtualPi3 } from '../../sim/machines.ts';
 import { type Context, requireRoot } from '../context.ts';
 import { demoImage, ensureImages } from '../ensure-images.ts';
 import type { ImageView } from '../image/image-view.ts';
-import { timeline } from '../node-commands.ts';
+import { timeline } from '../node/node-view.ts';
 import { downloadBootPrograms, ensureTools } from '../setup.ts';
 import { DemoServer } from './demo-server.ts';
 import { LiveTable } from './live-table.ts';

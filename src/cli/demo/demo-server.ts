@@ -9,7 +9,7 @@ import { run } from '../../process/run.ts';
 import { type Child, startChild } from '../../process/supervise.ts';
 import { type Lab, labBridge } from '../../sim/lab.ts';
 import { type AdminClient, adminClient, untilAnswers } from '../admin-client.ts';
-import { NodeView } from '../node-commands.ts';
+import { NodeView } from '../node/node-view.ts';
 
 /** nbd-server's own grace is part of it. */
 const stopGraceMs = 20_000;

@@ -1,5 +1,5 @@
 import { table } from '../format.ts';
-import type { NodeView } from '../node-commands.ts';
+import type { NodeView } from '../node/node-view.ts';
 
 export interface LiveRow {
   readonly node: NodeView;

@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { UserError } from '../../domain/errors.ts';
-import type { NodeView } from '../node-commands.ts';
+import type { NodeView } from '../node/node-view.ts';
 import type { DemoServer } from './demo-server.ts';
 
 export interface ReadyOptions {

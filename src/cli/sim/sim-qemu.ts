@@ -9,7 +9,7 @@ import { missingFirmware, PcMachine, type PcModelName } from '../../sim/pc-machi
 import type { Context } from '../context.ts';
 import type { DemoServer } from '../demo/demo-server.ts';
 import { waitReady } from '../demo/wait-ready.ts';
-import { timeline } from '../node-commands.ts';
+import { timeline } from '../node/node-view.ts';
 import type { SimPlan } from './sim-options.ts';
 
 const bootTimeoutMs = 15 * 60_000;

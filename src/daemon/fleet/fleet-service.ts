@@ -60,7 +60,8 @@ export function createFleetService(options: FleetServiceOptions): FleetAdmin {
         if (change.remove.length > 0) {
           await options.removeNodes(change.remove);
         }
-        nodes.apply({ ...change, remove: [], document: { text: request.text, sources: request.sources } });
+        const { text, sources } = request;
+        nodes.apply({ ...change, remove: [], ...(request.remember ? { document: { text, sources } } : {}) });
         options.onChange();
       }
       return { ...plan, applied: !request.dryRun };

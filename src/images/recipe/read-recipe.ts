@@ -58,7 +58,7 @@ function describe(issue: z.core.$ZodIssue, document: unknown): string[] {
     });
   }
   const value = valueAt(document, issue.path);
-  return [`${place === '' ? 'the file' : place}: ${value === undefined ? 'is missing' : `${show(value)}: ${issue.message}`}`];
+  return [`${place === '' ? 'the file' : place}: ${value === undefined ? 'is missing' : withValue(show(value), issue.message)}`];
 }
 
 /** `users[0].shell` */
@@ -79,4 +79,9 @@ function valueAt(document: unknown, path: readonly PropertyKey[]): unknown {
 function show(value: unknown): string {
   const text = JSON.stringify(value);
   return text.length > 80 ? `${text.slice(0, 77)}...` : text;
+}
+
+/** Our own parsers name the value themselves. */
+function withValue(value: string, message: string): string {
+  return message.startsWith(value) ? message : `${value}: ${message}`;
 }

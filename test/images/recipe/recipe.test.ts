@@ -164,7 +164,7 @@ describe('a recipe that is wrong is told with place and value', () => {
     ['users: [{name: bob, password: geheim}]', 'users[0]: there is no key "password"; did you mean "passwordHash"?'],
     ['users: [{name: bob, passwordHash: geheim}]', 'users[0].passwordHash: "geheim": is not a hash of crypt(5)'],
     ['users: [{name: Bob}]', 'users[0].name: "Bob": is not a name that useradd takes'],
-    ['users: [{name: bob, authorizedKeys: [hello]}]', 'users[0].authorizedKeys[0]: "hello": is not a public SSH key'],
+    ['users: [{name: bob, authorizedKeys: [hello]}]', 'users[0].authorizedKeys[0]: "hello" is not a public SSH key'],
     ['users: [{shell: /bin/sh}]', 'users[0].name: is missing'],
     ['packages: [ok, "rm -rf /"]', 'packages[1]: "rm -rf /": is not the name of a Debian package'],
     ['files: [{path: etc/motd, content: x}]', 'files[0].path: "etc/motd": is not an absolute path'],

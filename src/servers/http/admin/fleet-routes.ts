@@ -13,6 +13,8 @@ export const FleetApply = z.strictObject({
   prune: z.boolean().default(false),
   /** Also with images that are not there. */
   force: z.boolean().default(false),
+  /** It is the file of the whole fleet, which an export begins with. */
+  remember: z.boolean().default(true),
 });
 export type FleetApply = z.infer<typeof FleetApply>;
 

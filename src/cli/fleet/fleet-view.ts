@@ -1,0 +1,55 @@
+/** What a change of the fleet looks like to people. */
+import { z } from 'zod';
+import { table } from '../format.ts';
+
+const Change = z.object({ what: z.string(), change: z.enum(['added', 'changed', 'removed']), live: z.boolean() });
+const action = z.enum(['add', 'change', 'remove', 'none']);
+
+export const FleetResult = z.object({
+  everybody: z.enum(['change', 'none']),
+  groups: z.array(z.object({ name: z.string(), action })),
+  nodes: z.array(z.object({ name: z.string(), action, changes: z.array(Change), record: z.array(z.string()), reboot: z.boolean() })),
+  unlisted: z.array(z.string()),
+  applied: z.boolean(),
+});
+export type FleetResult = z.infer<typeof FleetResult>;
+
+export const PendingNodes = z.array(
+  z.object({ name: z.string(), state: z.enum(['current', 'outdated', 'not running']), changes: z.array(Change), reboot: z.boolean() }),
+);
+export type PendingNodes = z.infer<typeof PendingNodes>;
+
+const signs = { add: '+', change: '~', remove: '-', none: ' ' } as const;
+
+export function fleetText(result: FleetResult): string {
+  const groups = result.groups.filter((group) => group.action !== 'none').map((group) => `${signs[group.action]} group ${group.name}`);
+  const nodes = result.nodes.filter((node) => node.action !== 'none');
+  const same = result.nodes.length - nodes.length;
+  const rows = nodes.map((node) => [
+    `${signs[node.action]} ${node.name}`,
+    node.action === 'add' ? 'new' : node.action === 'remove' ? 'removed' : [...node.record, ...changeWords(node.changes)].join(', '),
+    node.action === 'change' ? (node.reboot ? 'at its next boot' : node.changes.length > 0 ? 'live' : 'now') : '',
+  ]);
+  return [
+    ...(result.everybody === 'change' ? ['~ settings of all nodes'] : []),
+    ...groups,
+    ...(rows.length === 0 ? [] : [table(['NODE', 'WHAT', 'WHEN'], rows)]),
+    ...(same > 0 ? [`${same} ${same === 1 ? 'node stays' : 'nodes stay'} as ${same === 1 ? 'it is' : 'they are'}`] : []),
+    ...(result.unlisted.length === 0 ? [] : [`not in the file, and left alone: ${result.unlisted.join(', ')} (--prune removes them)`]),
+    result.applied ? 'applied' : 'nothing was changed; cardless apply -f does it',
+  ].join('\n');
+}
+
+export function pendingText(nodes: PendingNodes): string {
+  const rows = nodes.map((node) => [
+    node.name,
+    node.state,
+    changeWords(node.changes).join(', '),
+    node.state === 'outdated' ? (node.reboot ? 'at its next boot' : 'live') : '',
+  ]);
+  return table(['NODE', 'STATE', 'WOULD CHANGE', 'WHEN'], rows);
+}
+
+function changeWords(changes: readonly z.infer<typeof Change>[]): string[] {
+  return changes.map(({ what, change }) => (change === 'changed' ? what : `${what} ${change}`));
+}

@@ -1,0 +1,67 @@
+import { readFile } from 'node:fs/promises';
+import type { Command } from 'commander';
+import { CsvError, parse } from 'csv-parse/sync';
+import { UserError } from '../../domain/errors.ts';
+import { nearest } from '../../domain/nearest.ts';
+import { withServer } from '../admin-client.ts';
+import type { Context } from '../context.ts';
+import { FleetResult, fleetText } from '../fleet/fleet-view.ts';
+import { show } from './node-view.ts';
+
+const columns = ['name', 'serial', 'mac', 'ip', 'group', 'image', 'overlay', 'dataVolume'];
+const labelPrefix = 'label:';
+
+export function addNodeImport(node: Command, contextOf: () => Context): void {
+  node
+    .command('import')
+    .description('register the nodes of a list in CSV, for example of a class; nodes that are there are changed')
+    .argument('<file>', `its first line names the columns: ${columns.join(', ')}, ${labelPrefix}<name>`)
+    .option('--dry-run', 'check, and tell what would change')
+    .option('--force', 'also with images that are not there yet')
+    .action(async (file: string, { dryRun = false, force = false }: { dryRun?: boolean; force?: boolean }) => {
+      const context = contextOf();
+      const content = await readFile(file, 'utf8').catch((error: unknown) => {
+        throw new UserError('bad-input', `${file} cannot be read`, { cause: error, hint: 'It must be a text file in CSV' });
+      });
+      const request = { name: file, text: fleetOfCsv(file, content), dryRun, force, remember: false };
+      const result = FleetResult.parse(await withServer(context, (client) => client.call('POST', '/fleet', request)));
+      show(context, result, () => fleetText(result));
+    });
+}
+
+/** Each row becomes one line of a fleet file, the first the line "nodes:", so that what is wrong is told with its line of the list. */
+export function fleetOfCsv(file: string, content: string): string {
+  const rows = csvRows(file, content);
+  const [head = [], ...body] = rows;
+  for (const column of head.filter((name) => !columns.includes(name) && !name.startsWith(labelPrefix))) {
+    const meant = nearest(column, columns);
+    throw new UserError('bad-input', `${file}: there is no column "${column}"`, {
+      hint: `${meant === undefined ? '' : `Did you mean ${meant}? `}Columns: ${columns.join(', ')}, ${labelPrefix}<name>`,
+    });
+  }
+  if (!head.includes('name')) {
+    throw new UserError('bad-input', `${file} has no column "name"`, { hint: `Its first line names the columns: ${columns.join(', ')}` });
+  }
+  const lines = body.map((row) => {
+    const cells = head.map((column, index) => [column, (row[index] ?? '').trim()] as const).filter(([, value]) => value !== '');
+    const labels = Object.fromEntries(
+      cells.filter(([column]) => column.startsWith(labelPrefix)).map(([column, value]) => [column.slice(labelPrefix.length), value]),
+    );
+    const entry = Object.fromEntries(cells.filter(([column]) => column !== 'name' && !column.startsWith(labelPrefix)));
+    const name = cells.find(([column]) => column === 'name')?.[1] ?? '';
+    return `  ${JSON.stringify(name)}: ${JSON.stringify(Object.keys(labels).length === 0 ? entry : { ...entry, labels })}`;
+  });
+  return ['nodes:', ...lines, ''].join('\n');
+}
+
+function csvRows(file: string, content: string): string[][] {
+  try {
+    // A line that is empty keeps its place, or the numbers of those below would be wrong.
+    return parse(content, { bom: true, relaxColumnCount: false, delimiter: content.split('\n', 1)[0]?.includes(';') ? ';' : ',' });
+  } catch (error) {
+    if (error instanceof CsvError) {
+      throw new UserError('bad-input', `${file} is not valid CSV: ${error.message}`, { cause: error });
+    }
+    throw error;
+  }
+}

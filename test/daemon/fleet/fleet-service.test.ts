@@ -1,0 +1,206 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { expect, test } from 'vitest';
+import { BootSessions } from '#src/daemon/boot-sessions.ts';
+import { createFleetService } from '#src/daemon/fleet/fleet-service.ts';
+import { NodeContents } from '#src/daemon/fleet/node-contents.ts';
+import { UserError } from '#src/domain/errors.ts';
+import { parseImageRef } from '#src/domain/image-ref.ts';
+import { parseIpv4, parseSubnet } from '#src/domain/ipv4.ts';
+import { type NodeName, parseNodeName } from '#src/domain/node.ts';
+import { openDatabase } from '#src/store/database.ts';
+import { NodeStore } from '#src/store/nodes.ts';
+import { SessionStore } from '#src/store/sessions.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { operatorKey } from '../../support/nodes.ts';
+
+const cluster = `# our cluster
+groups:
+  lab:
+    labels: {room: 12}
+  workers:
+    parent: lab
+    image: debian-docker # with containers
+    authorizedKeys: [${operatorKey}]
+nodes:
+  red[5-7]: # three
+    serial: [91cdf03d, 91cdf03e, 91cdf03f]
+    ip: 10.77.0.[5-7]
+    group: workers
+  blue[1-2]:
+`;
+
+function start() {
+  const file = join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db');
+  const database = openDatabase(file);
+  const nodes = new NodeStore(database);
+  const sessions = new BootSessions(new SessionStore(database), new FakeClock(), pino({ level: 'silent' }));
+  const removed: NodeName[] = [];
+  const service = createFleetService({
+    nodes,
+    sessions,
+    contents: new NodeContents({
+      authorizedKeys: [],
+      addressOf: (node) => node.address,
+      nextImages: (all) => Promise.resolve(all.map(() => [])),
+    }),
+    facts: { served: [{ address: parseIpv4('10.77.0.1'), subnet: parseSubnet('10.77.0.0/24') }], leaseHolder: () => undefined },
+    imageRef: (text, force) => {
+      if (text === 'nothing' && !force) {
+        throw new UserError('not-found', 'There is no image "nothing"');
+      }
+      return Promise.resolve(parseImageRef(text));
+    },
+    removeNodes: (names) => {
+      removed.push(...names);
+      for (const name of names) {
+        nodes.remove(name);
+      }
+      return Promise.resolve();
+    },
+    onChange: () => {},
+  });
+  type Result = Readonly<{
+    everybody: string;
+    groups: object[];
+    nodes: { name: string; action: string; changes: { what: string }[]; record: string[]; reboot: boolean }[];
+    unlisted: string[];
+  }>;
+  const apply = async (text: string, change: object = {}): Promise<Result> =>
+    (await service.apply({
+      name: 'cluster.yaml',
+      text,
+      sources: {},
+      dryRun: false,
+      prune: false,
+      force: false,
+      remember: true,
+      ...change,
+    })) as Result;
+  return { file, nodes, service, apply, removed };
+}
+
+const actions = (result: { nodes: { name: string; action: string }[] }): Record<string, string> =>
+  Object.fromEntries(result.nodes.map(({ name, action }) => [name, action]));
+
+test('a file makes nodes with what they inherit, is durable, and changes nothing the second time', async () => {
+  const { file, nodes, apply } = start();
+  expect(actions(await apply(cluster, { dryRun: true }))).toEqual({ blue1: 'add', blue2: 'add', red5: 'add', red6: 'add', red7: 'add' });
+  expect(nodes.list()).toEqual([]);
+  await apply(cluster);
+  for (const store of [nodes, new NodeStore(openDatabase(file))]) {
+    expect(store.get(parseNodeName('red6'))).toMatchObject({
+      serial: '91cdf03e',
+      address: '10.77.0.6',
+      image: 'debian-docker',
+      groups: ['workers', 'lab'],
+      settings: { labels: { room: '12' } },
+      own: {},
+    });
+    expect(store.get(parseNodeName('blue1'))).toMatchObject({ image: 'debian-13', groups: [] });
+  }
+  const again = await apply(cluster);
+  expect(new Set(Object.values(actions(again)))).toEqual(new Set(['none']));
+  expect(again.everybody).toBe('none');
+});
+
+test('what is said of a group changes its nodes alone; a live file needs no boot, an image does', async () => {
+  const { apply } = start();
+  await apply(cluster);
+  const live = await apply(cluster.replace(/ +authorizedKeys.*\n/, ''), { dryRun: true });
+  expect(actions(live)).toEqual({ blue1: 'none', blue2: 'none', red5: 'change', red6: 'change', red7: 'change' });
+  expect(live.nodes.find(({ name }) => name === 'red5')).toMatchObject({
+    changes: [{ what: '/root/.ssh/authorized_keys' }],
+    reboot: false,
+  });
+  expect(live.groups).toContainEqual({ name: 'workers', action: 'change' });
+  const boot = await apply(cluster.replace('parent: lab', 'parent: lab\n    overlay: ephemeral'), { dryRun: true });
+  expect(boot.nodes.find(({ name }) => name === 'red5')).toMatchObject({ changes: [{ what: 'overlay', change: 'changed' }], reboot: true });
+});
+
+test('a node that is not in the file stays, or goes when that is wanted', async () => {
+  const { nodes, apply, removed } = start();
+  await apply(cluster);
+  const less = cluster.replace('  blue[1-2]:\n', '');
+  expect(await apply(less)).toMatchObject({ unlisted: ['blue1', 'blue2'] });
+  expect(nodes.list()).toHaveLength(5);
+  await apply(less, { prune: true });
+  expect(removed).toEqual(['blue1', 'blue2']);
+  expect(nodes.list().map(({ name }) => name)).toEqual(['red5', 'red6', 'red7']);
+});
+
+test('two nodes change places; a board that was claimed for a node is left to it', async () => {
+  const { nodes, apply } = start();
+  await apply(cluster);
+  await apply(cluster.replace('[91cdf03d, 91cdf03e, 91cdf03f]', '[91cdf03e, 91cdf03d, 91cdf03f]'));
+  expect(nodes.list().map(({ serial }) => serial)).toEqual([undefined, undefined, '91cdf03e', '91cdf03d', '91cdf03f']);
+  nodes.update(parseNodeName('blue1'), { serial: '00000001' as never });
+  await apply(cluster.replace('room: 12', 'room: 13'));
+  expect(nodes.get(parseNodeName('blue1'))).toMatchObject({ serial: '00000001' });
+});
+
+test('everything that is wrong with a fleet is told at once, with its line, and nothing is applied', async () => {
+  const { nodes, apply } = start();
+  await apply(cluster);
+  const before = nodes.list();
+  const text = [
+    'groups:',
+    '  a: {parent: b}',
+    '  b: {parent: a}',
+    '  c: {parent: workrs}',
+    'nodes:',
+    '  red5: {serial: 00000001, ip: 10.77.0.1}',
+    '  red6: {serial: 00000001, ip: 10.99.0.6}',
+    '  x[1-3]: {ip: "10.77.0.[1-2]"}',
+    '  y1: {group: labb, image: nothing}',
+    '  red[6-7]: {}',
+  ].join('\n');
+  const said = await apply(text).then(
+    () => 'nothing',
+    (error: unknown) => String(error),
+  );
+  expect(said).toMatch(/line 2: these groups inherit from one another: a -> b -> a/);
+  expect(said).toMatch(/line 4: c: there is no group "workrs"; did you mean "workers"\?/);
+  expect(said).toMatch(/line 6: red5: the address 10\.77\.0\.1 is this server's own/);
+  expect(said).toMatch(/line 7: red6: the address 10\.99\.0\.6 is outside of every subnet/);
+  expect(said).toMatch(/line 7: red6: red5 has the serial 00000001 too/);
+  expect(said).toMatch(/line 8: 3 nodes but 2 values for ip in "10\.77\.0\.\[1-2\]"/);
+  expect(said).toMatch(/line 9: y1: there is no group "labb"; did you mean "lab"\?/);
+  expect(said).toMatch(/line 9: There is no image "nothing"/);
+  expect(said).toMatch(/line 10: red6 stands here and in "red6"/);
+  expect(nodes.list()).toEqual(before);
+});
+
+test('an export is the file with its comments; what was changed since is brought up to date', async () => {
+  const { nodes, service, apply } = start();
+  await apply(cluster);
+  expect(service.export()).toContain('# our cluster');
+  expect(service.export()).toContain('red[5-7]:');
+  nodes.update(parseNodeName('red6'), { own: { overlay: 'ephemeral' } });
+  const text = service.export();
+  expect(text).toContain('image: debian-docker # with containers');
+  expect(text).not.toContain('red[5-7]:');
+  const copy = start();
+  await copy.apply(text);
+  expect(copy.nodes.list()).toEqual(nodes.list());
+});
+
+test('an export of a fleet that no file was ever applied to makes the same fleet', async () => {
+  const { nodes, service } = start();
+  nodes.add([
+    { name: parseNodeName('red5'), macs: ['b8:27:eb:00:00:01' as never], own: { dataBytes: 0, overlayBytes: 2 ** 30 }, reimage: false },
+  ]);
+  const copy = start();
+  await copy.apply(service.export());
+  expect(copy.nodes.list()).toEqual(nodes.list());
+});
+
+test('a hundred nodes are planned', async () => {
+  const { apply } = start();
+  const many = `nodes:\n  n[001-100]: {ip: "10.77.0.[100-199]", group: w}\ngroups: {w: {}}\n`;
+  await apply(many);
+  const result = await apply(many.replace('w: {}', 'w: {timeZone: Europe/Berlin}'), { dryRun: true });
+  expect(result.nodes).toHaveLength(100);
+});
