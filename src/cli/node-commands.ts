@@ -4,6 +4,7 @@ import { withServer } from './admin-client.ts';
 import type { Context } from './context.ts';
 import { ago, table } from './format.ts';
 import { addNodeAdd } from './node/add-node.ts';
+import { addNodeClaim } from './node/claim-node.ts';
 import { addNodeImport } from './node/import-nodes.ts';
 import { BootView, NodeView, nodePath, nodeSetHelp, nodeTable, nodeText, show, timeline } from './node/node-view.ts';
 import { addNodeSet } from './node/set-node.ts';
@@ -69,6 +70,7 @@ export function addNodeCommands(program: Command, contextOf: () => Context): voi
     });
 
   addNodeSet(node, contextOf);
+  addNodeClaim(node, contextOf);
   addNodeImport(node, contextOf);
 
   for (const [command, hold, what, done] of [

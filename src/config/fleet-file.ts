@@ -87,8 +87,11 @@ function keepAsWritten(yaml: Document.Parsed): void {
       node.value = node.source;
     }
   };
-  const each = (node: unknown, visit: (value: unknown) => void): void =>
-    isMap(node) ? node.items.forEach((item) => visit(item.value)) : undefined;
+  const each = (node: unknown, visit: (value: unknown) => void): void => {
+    for (const item of isMap(node) ? node.items : []) {
+      visit(item.value);
+    }
+  };
   const inSettings = (node: unknown): void => {
     if (isMap(node)) {
       for (const key of ['serial', 'mac', 'ip']) {

@@ -21,6 +21,7 @@ import { createNodeFace } from '../servers/http/node-face.ts';
 import { fenceDisks, holdDisk } from '../servers/nbd/fence.ts';
 import { NbdServer } from '../servers/nbd/nbd-server.ts';
 import { DataThreads } from '../servers/tftp/data-threads.ts';
+import { ClaimStore } from '../store/claims.ts';
 import { openDatabase } from '../store/database.ts';
 import { ImageTagStore } from '../store/image-tags.ts';
 import { JobStore } from '../store/jobs.ts';
@@ -189,6 +190,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     settings,
     nodes,
     leases,
+    claims: new ClaimStore(database),
     sessionStore,
     sessions,
     unclaimed,

@@ -15,6 +15,7 @@ import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { StoreSpace } from '../overlays/store-space.ts';
 import type { Turns } from '../overlays/turns.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
+import type { ClaimStore } from '../store/claims.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { SessionStore } from '../store/sessions.ts';
@@ -22,6 +23,7 @@ import type { AgentOrders } from './agent-orders.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import { createCommitService } from './commit-service.ts';
 import type { Exports } from './exports.ts';
+import { Claims } from './fleet/claims.ts';
 import { createFleetService } from './fleet/fleet-service.ts';
 import type { NodeContents } from './fleet/node-contents.ts';
 import type { HostKeys } from './identity.ts';
@@ -40,6 +42,7 @@ export interface OperatorFaceOptions {
   readonly settings: Settings;
   readonly nodes: NodeStore;
   readonly leases: LeaseStore;
+  readonly claims: ClaimStore;
   readonly sessionStore: SessionStore;
   readonly sessions: BootSessions;
   readonly unclaimed: UnclaimedBoards;
@@ -80,6 +83,7 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     status: options.status,
     nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
     fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),
+    claims: new Claims({ ...options, store: options.claims, onChange }),
     images: createImageService({ places, versions, jobs }),
     versions: createVersionService(versions, new ImageInspection({ ...options, places, settings, versions, jobs })),
     commits: createCommitService(options),

@@ -10,9 +10,17 @@ export class UnclaimedBoards {
   // BOUNDED: at most maxBoards; the one heard longest ago is dropped.
   readonly #boards = new Map<Mac, UnclaimedBoard>();
   readonly #clock: Clock;
+  #isUnwanted: (board: UnclaimedBoard) => boolean = () => false;
+  #onKnock: (board: UnclaimedBoard) => void = () => {};
 
   constructor(clock: Clock) {
     this.#clock = clock;
+  }
+
+  /** Boards that are not even listed, and who wants to know about all others. */
+  watch(isUnwanted: (board: UnclaimedBoard) => boolean, onKnock: (board: UnclaimedBoard) => void): void {
+    this.#isUnwanted = isUnwanted;
+    this.#onKnock = onKnock;
   }
 
   /** True when this board is new. */
@@ -22,8 +30,7 @@ export class UnclaimedBoards {
     const serial = client.serial ?? before?.serial;
     const model = client.model ?? before?.model;
     const memoryMiB = client.memoryMiB ?? before?.memoryMiB;
-    this.#boards.delete(client.mac);
-    this.#boards.set(client.mac, {
+    const board = {
       mac: client.mac,
       client: client.class,
       interfaceName,
@@ -33,11 +40,17 @@ export class UnclaimedBoards {
       ...(serial === undefined ? {} : { serial }),
       ...(model === undefined ? {} : { model }),
       ...(memoryMiB === undefined ? {} : { memoryMiB }),
-    });
+    };
+    if (this.#isUnwanted(board)) {
+      return false;
+    }
+    this.#boards.delete(client.mac);
+    this.#boards.set(client.mac, board);
     const oldest = this.#boards.keys().next();
     if (this.#boards.size > maxBoards && !oldest.done) {
       this.#boards.delete(oldest.value);
     }
+    this.#onKnock(board);
     return before === undefined;
   }
 

@@ -1,6 +1,7 @@
 /** The API of the operator: what the CLI speaks. Reachable on a Unix socket for root alone. */
 import express, { type ErrorRequestHandler, type Express } from 'express';
 import { UserError } from '../../domain/errors.ts';
+import { addClaimRoutes, type ClaimAdmin } from './admin/claim-routes.ts';
 import { addCommitRoutes, type CommitAdmin } from './admin/commit-routes.ts';
 import { addFleetRoutes, type FleetAdmin } from './admin/fleet-routes.ts';
 import { addImageRoutes, type ImageAdmin } from './admin/image-routes.ts';
@@ -14,6 +15,7 @@ export interface AdminOptions {
   readonly status: () => Promise<object>;
   readonly nodes: NodeAdmin;
   readonly fleet: FleetAdmin;
+  readonly claims: ClaimAdmin;
   readonly images: ImageAdmin;
   readonly versions: VersionAdmin;
   readonly commits: CommitAdmin;
@@ -43,6 +45,7 @@ export function createAdminFace(options: AdminOptions): Express {
   api.get('/status', async (_request, response) => void response.json(await options.status()));
   addNodeRoutes(api, options.nodes);
   addFleetRoutes(api, options.fleet);
+  addClaimRoutes(api, options.claims);
   addImageRoutes(api, options.images);
   addVersionRoutes(api, options.versions);
   addCommitRoutes(api, options.commits);

@@ -1,0 +1,136 @@
+import { mkdtempSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pino } from 'pino';
+import { expect, test } from 'vitest';
+import { Claims } from '#src/daemon/fleet/claims.ts';
+import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
+import { parseMac } from '#src/domain/mac.ts';
+import { parseNodeName } from '#src/domain/node.ts';
+import { parseSerial } from '#src/domain/serial.ts';
+import { ClaimStore } from '#src/store/claims.ts';
+import { openDatabase } from '#src/store/database.ts';
+import { NodeStore } from '#src/store/nodes.ts';
+import { FakeClock } from '../../support/fake-clock.ts';
+import { nodeRecord } from '../../support/nodes.ts';
+
+const red5 = parseNodeName('red5');
+
+function start(file = join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db'), clock = new FakeClock()) {
+  const database = openDatabase(file);
+  const nodes = new NodeStore(database);
+  const unclaimed = new UnclaimedBoards(clock);
+  const claims = new Claims({
+    store: new ClaimStore(database),
+    nodes,
+    unclaimed,
+    clock,
+    log: pino({ level: 'silent' }),
+    onChange: () => {},
+  });
+  const knock = (number: number): boolean =>
+    unclaimed.knock({ class: 'pi4-eeprom', mac: parseMac(`dca63200000${number}`), serial: parseSerial(`0000000${number}`) }, 'eth0');
+  const boards = (): Record<string, string | undefined> => Object.fromEntries(nodes.list().map(({ name, serial }) => [name, serial]));
+  return { file, clock, nodes, unclaimed, claims, knock, boards };
+}
+
+async function pass(clock: FakeClock, ms: number): Promise<void> {
+  let isOver = false;
+  clock.after(ms, () => {
+    isOver = true;
+  });
+  await clock.run(() => isOver);
+}
+
+const open = (names: string, change = {}) => ({ names, seconds: 600, waiting: false, ...change });
+
+test('boards become nodes in the order in which they are plugged in; those that asked before are left alone', async () => {
+  const { claims, knock, boards, unclaimed, clock } = start();
+  knock(9);
+  await pass(clock, 1000);
+  claims.open(open('red[5-7]'));
+  knock(9);
+  knock(2);
+  knock(1);
+  knock(2);
+  expect(boards()).toEqual({ red5: '00000002', red6: '00000001' });
+  expect(unclaimed.list().map(({ serial }) => serial)).toEqual(['00000009']);
+  knock(3);
+  knock(4);
+  expect(boards()).toEqual({ red5: '00000002', red6: '00000001', red7: '00000003' });
+});
+
+test('boards that wait already are taken in the order of their first question, where that is wanted', async () => {
+  const { claims, knock, boards, clock } = start();
+  for (const number of [2, 1]) {
+    knock(number);
+    await pass(clock, 10);
+  }
+  knock(2);
+  claims.open(open('red[5-6]', { waiting: true }));
+  expect(boards()).toEqual({ red5: '00000002', red6: '00000001' });
+});
+
+test('a window ends with its time, and survives a restart of the server', async () => {
+  const { file, clock, claims } = start();
+  claims.open(open('red[5-6]'));
+  const again = start(file, clock);
+  again.knock(1);
+  expect(again.boards()).toEqual({ red5: '00000001' });
+  await pass(clock, 600_000);
+  again.knock(2);
+  expect(again.boards()).toEqual({ red5: '00000001' });
+});
+
+test('the newest claim is taken back, and the next board gets its name', () => {
+  const { claims, knock, boards, nodes } = start();
+  nodes.add([nodeRecord('red5', { overlay: 'ephemeral' })]);
+  claims.open(open('red[5-6]'));
+  knock(1);
+  knock(2);
+  claims.undo();
+  claims.undo();
+  expect(boards()).toEqual({ red5: undefined });
+  expect(nodes.get(red5)?.overlay).toBe('ephemeral');
+  knock(3);
+  expect(boards()).toEqual({ red5: '00000003' });
+  claims.undo();
+  expect(() => claims.undo()).toThrow(/no claim to take back/);
+});
+
+test('a broken board is replaced under its name, with all that was said for it', () => {
+  const { claims, knock, nodes, boards } = start();
+  nodes.add([nodeRecord('red5', { serial: parseSerial('91cdf03d'), macs: [parseMac('b827eb6c4c16')], overlay: 'ephemeral' })]);
+  knock(1);
+  expect(() => claims.claim({ board: '00000001', as: 'red5', replace: false })).toThrow(/red5 has a board already: 91cdf03d/);
+  claims.claim({ board: '00000001', as: 'red5', replace: true });
+  expect(nodes.get(red5)).toMatchObject({ serial: '00000001', macs: ['dc:a6:32:00:00:01'], overlay: 'ephemeral' });
+  expect(nodes.byMac(parseMac('b827eb6c4c16'))).toBeUndefined();
+  claims.undo();
+  expect(boards()).toEqual({ red5: '91cdf03d' });
+});
+
+test('one board is one node', () => {
+  const { claims } = start();
+  claims.claim({ board: '00000001', as: 'red5', replace: false });
+  expect(() => claims.claim({ board: '00000001', as: 'red6', replace: false })).toThrow(/00000001 is red5/);
+  claims.claim({ board: '00000001', as: 'red5', replace: false });
+  expect(() => claims.open(open('red[5-6]'))).toThrow(/have a board already: red5/);
+  expect(() => claims.claim({ board: '00000002', as: 'red7', replace: false, group: 'nobody' })).toThrow(/There is no group "nobody"/);
+});
+
+test('a denied board is neither listed nor claimed, until it is allowed again', () => {
+  const { claims, knock, boards, unclaimed, file, clock } = start();
+  knock(1);
+  claims.deny('00000001');
+  expect(unclaimed.list()).toEqual([]);
+  claims.open(open('red[5-6]', { waiting: true }));
+  knock(1);
+  expect(boards()).toEqual({});
+  expect(() => claims.claim({ board: '00000001', as: 'red5', replace: false })).toThrow(/is denied/);
+  const again = start(file, clock);
+  again.claims.allow('00000001');
+  again.claims.allow('dc:a6:32:00:00:01');
+  again.knock(1);
+  expect(again.boards()).toEqual({ red5: '00000001' });
+});
