@@ -16,19 +16,22 @@ const Refusal = z.object({ error: z.object({ code: z.string(), message: z.string
 export interface AdminClient {
   /** @throws UserError as the server threw it; unavailable when there is no server */
   call(method: 'GET' | 'POST' | 'PATCH' | 'DELETE', path: string, body?: object): Promise<unknown>;
+  /** An answer that is a text. */
+  text(path: string): Promise<string>;
 }
 
 export function adminClient(socketPath: string): AdminClient {
+  const ask = async (method: string, path: string, body?: object): Promise<string> => {
+    const { status, content } = await exchange(socketPath, method, `/api/v1${path}`, body);
+    if (status < 400) {
+      return content;
+    }
+    const { error } = Refusal.parse(JSON.parse(content));
+    throw new UserError(error.code as UserErrorCode, error.message, error.hint === undefined ? {} : { hint: error.hint });
+  };
   return {
-    call: async (method, path, body) => {
-      const { status, content } = await exchange(socketPath, method, `/api/v1${path}`, body);
-      const answer: unknown = JSON.parse(content);
-      if (status < 400) {
-        return answer;
-      }
-      const { error } = Refusal.parse(answer);
-      throw new UserError(error.code as UserErrorCode, error.message, error.hint === undefined ? {} : { hint: error.hint });
-    },
+    call: async (method, path, body): Promise<unknown> => JSON.parse(await ask(method, path, body)),
+    text: (path) => ask('GET', path),
   };
 }
 

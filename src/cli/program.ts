@@ -4,6 +4,7 @@ import { UserError } from '../domain/errors.ts';
 import { addBenchCommands } from './bench/bench-command.ts';
 import { type Context, requireRoot } from './context.ts';
 import { addDemoCommand } from './demo/demo-command.ts';
+import { addExportCommand } from './export-command.ts';
 import { addFleetCommands } from './fleet-commands.ts';
 import { addImageCommands } from './image-commands.ts';
 import { addJobCommands } from './job-commands.ts';
@@ -43,6 +44,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addStatusCommand(program, contextOf);
   addNodeCommands(program, contextOf);
   addFleetCommands(program, contextOf);
+  addExportCommand(program, contextOf);
   addImageCommands(program, contextOf);
   addJobCommands(program, contextOf);
   addOverlayCommands(program, contextOf);

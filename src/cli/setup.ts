@@ -117,6 +117,9 @@ const test: Tools = {
   busybox: 'busybox',
   sfdisk: 'fdisk',
   'mkfs.btrfs': 'btrfs-progs',
+  nodeset: 'clustershell',
+  nodeattr: 'genders',
+  'ansible-inventory': 'ansible-core',
 };
 
 /** tftpd-hpa and Kea are fetched by the bench itself: installed, they would start services. */

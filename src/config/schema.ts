@@ -1,9 +1,12 @@
 /** The settings file, and the flags of `cardless up`, which are the same keys. */
 import { z } from 'zod';
+import { parseExportFormat } from '../domain/export-format.ts';
 import { parseImageRef } from '../domain/image-ref.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
 import { parsePublicKey } from '../domain/public-key.ts';
+import { DomainName } from './fleet-document.ts';
 import { parsed } from './parsed.ts';
+import { AbsolutePath } from './system-values.ts';
 
 /** A subnet behind a relay, known by the relay's address (giaddr). */
 const RelayedSettings = z.strictObject({
@@ -28,6 +31,23 @@ export const InterfaceSettings = z.strictObject({
   relayed: z.array(RelayedSettings).default([]),
 });
 export type InterfaceSettings = z.infer<typeof InterfaceSettings>;
+
+/** The fleet in the format of another program, kept as it is now. */
+const ExportSettings = z
+  .strictObject({
+    format: parsed(parseExportFormat),
+    /** Written at every change. */
+    file: AbsolutePath.optional(),
+    /** Anybody in the subnets that we serve gets it: http://SERVER:8067/v1/export/FORMAT. */
+    http: z.boolean().default(false),
+    /** A set of nodes; all when absent. */
+    nodes: z.string().optional(),
+    jump: z.string().optional(),
+    user: z.string().optional(),
+    port: z.int().min(1).max(65_535).optional(),
+  })
+  .refine(({ file, http }) => file !== undefined || http, 'needs a file, or http: true');
+export type ExportSettings = z.infer<typeof ExportSettings>;
 
 export const Settings = z.strictObject({
   interfaces: z.array(InterfaceSettings).default([]),
@@ -77,5 +97,8 @@ export const Settings = z.strictObject({
   /** Where Pi bootloaders send their log (NETCONSOLE); 0 hears none, and keeps interfaces out of promiscuous mode. */
   netconsolePort: z.int().min(0).max(65_535).default(6666),
   authorizedKeys: z.array(parsed(parsePublicKey)).default([]),
+  /** Nodes are `red5`, and `red5.` with this behind it. */
+  domain: DomainName.default('cluster.internal'),
+  exports: z.array(ExportSettings).default([]),
 });
 export type Settings = z.infer<typeof Settings>;

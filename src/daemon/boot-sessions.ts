@@ -125,7 +125,7 @@ export class BootSessions {
   /** A change that the rest of the boot relies on: on disk when this returns. */
   change(
     node: NodeName,
-    change: Partial<Pick<BootSession, 'address' | 'agentKey' | 'outcome' | 'failure' | 'content'>>,
+    change: Partial<Pick<BootSession, 'address' | 'agentKey' | 'outcome' | 'failure' | 'content' | 'hardware'>>,
   ): BootSession | undefined {
     const session = this.#current.get(node);
     if (!session) {

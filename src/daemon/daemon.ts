@@ -36,6 +36,8 @@ import { BootSessions } from './boot-sessions.ts';
 import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
+import { ExportFiles } from './fleet/export-files.ts';
+import { createExportService } from './fleet/export-service.ts';
 import { NodeContents } from './fleet/node-contents.ts';
 import { HostKeys } from './identity.ts';
 import { ImageVersions } from './image-versions.ts';
@@ -51,6 +53,7 @@ import { createOperatorFace } from './operator-face.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
+import { SshCa } from './ssh-ca.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
 import { systemClock } from './system-clock.ts';
@@ -171,6 +174,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const agents = new AgentOrders(sessions, clock);
+  const ca = new SshCa(join(places.keys, 'ca'));
+  const exported = createExportService({ nodes, sessions, hostKeys, hostCa: () => ca.publicKey(), addressOf, domain: settings.domain });
+  const exportFiles = stack.use(new ExportFiles({ wanted: settings.exports, exports: exported, clock, log }));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
@@ -184,6 +190,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();
   exports.startServing(clock);
+  exportFiles.start();
 
   const face = createOperatorFace({
     places,
@@ -209,6 +216,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     jobs,
     hold,
     addressOf,
+    exported,
+    onChange: exportFiles.touch,
     served: () =>
       interfaces
         .filter((entry) => entry.settings.mode === 'full')
@@ -312,9 +321,10 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       plan: (token, peer) => handover.plan(token, peer),
       seed: (token, peer) => handover.seed(token, peer, face.address),
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
-      ready: (key, peer) => handover.ready(key, peer),
+      ready: (key, peer, said) => handover.ready(key, peer, said),
       agent: agents,
       space: (key, peer, what, percent) => handover.space(key, peer, what, percent),
+      export: exportFiles.published,
       piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });

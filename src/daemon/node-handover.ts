@@ -3,6 +3,7 @@ import { randomBytes } from 'node:crypto';
 import type { BootSession } from '../domain/boot-session.ts';
 import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
+import { readHardware } from '../domain/hardware.ts';
 import type { Image } from '../domain/image.ts';
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { NodeName } from '../domain/node.ts';
@@ -169,14 +170,16 @@ export class NodeHandover {
     );
   }
 
-  ready(key: string, peer: Ipv4): void {
+  /** @param said what the agent tells about the node's hardware */
+  ready(key: string, peer: Ipv4, said = ''): void {
     const { sessions, clock, log } = this.#options;
     const session = this.#sessionOf(key, peer);
     if (session.outcome === 'ready') {
       return;
     }
     sessions.record(session.node, 'ready', 'ready');
-    sessions.change(session.node, { outcome: 'ready' });
+    const hardware = readHardware(said);
+    sessions.change(session.node, { outcome: 'ready', ...(hardware ? { hardware } : {}) });
     log.info({ node: session.node, address: peer, seconds: (clock.now() - session.startedAt) / 1000 }, 'node ready');
   }
 }

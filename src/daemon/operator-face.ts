@@ -14,6 +14,7 @@ import type { MergedViews } from '../overlays/merged-view.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { StoreSpace } from '../overlays/store-space.ts';
 import type { Turns } from '../overlays/turns.ts';
+import type { ExportAdmin } from '../servers/http/admin/export-routes.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import type { ClaimStore } from '../store/claims.ts';
 import type { LeaseStore } from '../store/leases.ts';
@@ -60,6 +61,9 @@ export interface OperatorFaceOptions {
   readonly agents: AgentOrders;
   readonly jobs: Jobs;
   readonly hold: (disk: string) => Promise<AsyncDisposable>;
+  readonly exported: ExportAdmin;
+  /** What nodes and exports are told about the fleet has changed. */
+  readonly onChange: () => void;
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** Subnets whose addresses we give out, and our own address in each. They change with the interfaces. */
   readonly served: () => readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
@@ -69,7 +73,7 @@ export interface OperatorFaceOptions {
 }
 
 export function createOperatorFace(options: OperatorFaceOptions): Express {
-  const { places, settings, leases, versions, jobs, log } = options;
+  const { places, settings, leases, versions, jobs, onChange, log } = options;
   const facts = {
     get served() {
       return options.served();
@@ -77,11 +81,11 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     leaseHolder: (address: Ipv4) => leases.nodeOf(address),
   };
   const imageRef = versions.assignable.bind(versions);
-  const onChange = (): void => {};
   const nextImages = async (node: Node): Promise<readonly ImageDigest[]> => (await versions.nextOf([node]))[0] ?? [];
   return createAdminFace({
     status: options.status,
     nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
+    exports: options.exported,
     fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),
     claims: new Claims({ ...options, store: options.claims, onChange }),
     images: createImageService({ places, versions, jobs }),

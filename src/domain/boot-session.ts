@@ -1,3 +1,4 @@
+import type { Hardware } from './hardware.ts';
 import type { Architecture, ImageDigest } from './image.ts';
 import type { Ipv4 } from './ipv4.ts';
 import type { Mac } from './mac.ts';
@@ -44,6 +45,8 @@ export interface BootSession {
   /** Set when the seed is fetched; what the agent uses from then on, when the token no longer works. */
   readonly agentKey?: string;
   readonly address?: Ipv4;
+  /** As the agent told it. */
+  readonly hardware?: Hardware;
   readonly startedAt: number;
   readonly stage: BootStage;
   readonly outcome: 'running' | 'ready' | 'failed' | 'replaced';

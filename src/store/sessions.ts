@@ -21,6 +21,7 @@ const Body = z.object({
   mac: parsed(parseMac).exactOptional(),
   agentKey: z.string().exactOptional(),
   address: parsed(parseIpv4).exactOptional(),
+  hardware: z.object({ cores: z.number(), memoryMiB: z.number() }).exactOptional(),
   startedAt: z.number(),
   stage: z.enum(bootStages),
   outcome: z.enum(['running', 'ready', 'failed', 'replaced']),

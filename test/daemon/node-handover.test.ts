@@ -267,9 +267,9 @@ describe('seed', () => {
     const key = /AGENT_KEY='(.*)'/.exec(files.get('etc/cardless/agent.conf 600') ?? '')?.[1] ?? '';
     expect(() => handover.ready(key, parseIpv4('10.0.0.66'))).toThrow('not of a boot of yours');
     expect(() => handover.ready('wrong', peer)).toThrow('not of a boot of yours');
+    handover.ready(key, peer, 'cores=4 memory=3884512');
     handover.ready(key, peer);
-    handover.ready(key, peer);
-    expect(sessions.of(red5)).toMatchObject({ outcome: 'ready', stage: 'ready' });
+    expect(sessions.of(red5)).toMatchObject({ outcome: 'ready', stage: 'ready', hardware: { cores: 4, memoryMiB: 3793 } });
     expect(() => handover.space('wrong', peer, 'data', 93)).toThrow('not of a boot of yours');
     expect(() => handover.space(key, peer, 'swap', 93)).toThrow('There is no disk "swap"');
     handover.space(key, peer, 'data', 93);

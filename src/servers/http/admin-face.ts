@@ -3,6 +3,7 @@ import express, { type ErrorRequestHandler, type Express } from 'express';
 import { UserError } from '../../domain/errors.ts';
 import { addClaimRoutes, type ClaimAdmin } from './admin/claim-routes.ts';
 import { addCommitRoutes, type CommitAdmin } from './admin/commit-routes.ts';
+import { addExportRoutes, type ExportAdmin } from './admin/export-routes.ts';
 import { addFleetRoutes, type FleetAdmin } from './admin/fleet-routes.ts';
 import { addImageRoutes, type ImageAdmin } from './admin/image-routes.ts';
 import { addJobRoutes, type JobAdmin } from './admin/job-routes.ts';
@@ -15,6 +16,7 @@ export interface AdminOptions {
   readonly status: () => Promise<object>;
   readonly nodes: NodeAdmin;
   readonly fleet: FleetAdmin;
+  readonly exports: ExportAdmin;
   readonly claims: ClaimAdmin;
   readonly images: ImageAdmin;
   readonly versions: VersionAdmin;
@@ -45,6 +47,7 @@ export function createAdminFace(options: AdminOptions): Express {
   api.get('/status', async (_request, response) => void response.json(await options.status()));
   addNodeRoutes(api, options.nodes);
   addFleetRoutes(api, options.fleet);
+  addExportRoutes(api, options.exports);
   addClaimRoutes(api, options.claims);
   addImageRoutes(api, options.images);
   addVersionRoutes(api, options.versions);

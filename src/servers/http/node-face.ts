@@ -18,11 +18,14 @@ export interface NodeFaceOptions {
   /** A gzip'd tar. */
   readonly seed: (token: string, peer: Ipv4) => Promise<Buffer>;
   readonly event: (token: string, peer: Ipv4, name: string, detail: string) => void;
-  readonly ready: (key: string, peer: Ipv4) => void;
+  /** `said` is what the node tells about its hardware. */
+  readonly ready: (key: string, peer: Ipv4, said: string) => void;
   readonly agent: AgentFaceOptions;
   /** How full a file system of the node that runs is. */
   readonly space: (key: string, peer: Ipv4, what: string, percent: number) => void;
   readonly piBoot: PiBootOptions;
+  /** For everybody, and only what the settings say. @throws UserError not-found */
+  readonly export: (format: string) => Promise<{ readonly text: string; readonly mediaType: string }>;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -61,8 +64,8 @@ export function createNodeFace(options: NodeFaceOptions): Express {
     options.event(tokenOf(request), peerOf(request), String(request.params['name']), textOf(request.body));
     response.status(204).end();
   });
-  app.post('/v1/ready', (request, response) => {
-    options.ready(tokenOf(request), peerOf(request));
+  app.post('/v1/ready', text, (request, response) => {
+    options.ready(tokenOf(request), peerOf(request), textOf(request.body));
     response.status(204).end();
   });
   app.use(createAgentFace(options.agent, (request) => ({ key: tokenOf(request), peer: peerOf(request) })));
@@ -73,6 +76,10 @@ export function createNodeFace(options: NodeFaceOptions): Express {
     }
     options.space(tokenOf(request), peerOf(request), String(request.params['what']), Number(percent));
     response.status(204).end();
+  });
+  app.get('/v1/export/:format', async (request, response) => {
+    const { text: content, mediaType } = await options.export(request.params.format);
+    response.type(mediaType).send(content);
   });
   app.use(createPiBoot(options.piBoot, peerOf));
   app.use((_request, response) => {

@@ -28,6 +28,7 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
     plan: (token) => (token === 'good' ? Promise.resolve("PLAN_NODE='red5'\n") : refuse()),
     seed: (token) => (token === 'good' ? Promise.resolve(Buffer.from('seed')) : refuse()),
     event: (token, _peer, name, detail) => void asked.push(`${token} ${name} ${detail}`),
+    export: (format) => Promise.resolve({ text: `export ${format}\n`, mediaType: 'text/plain' }),
     ready: (key) => (key === 'agent' ? undefined : refuse()),
     agent: { order: () => Promise.resolve(''), frozen: () => Promise.resolve(), thawed: refuse },
     space: (key, _peer, what, percent) => (key === 'agent' && what === 'data' && percent === 93 ? undefined : refuse()),
