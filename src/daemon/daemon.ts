@@ -39,6 +39,7 @@ import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './f
 import { ExportFiles } from './fleet/export-files.ts';
 import { createExportService } from './fleet/export-service.ts';
 import { NodeContents } from './fleet/node-contents.ts';
+import { createSshAccess } from './fleet/ssh-access.ts';
 import { HostKeys } from './identity.ts';
 import { ImageVersions } from './image-versions.ts';
 import { InterfaceWatch } from './interface-watch.ts';
@@ -175,7 +176,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   });
   const agents = new AgentOrders(sessions, clock);
   const ca = new SshCa(join(places.keys, 'ca'));
-  const exported = createExportService({ nodes, sessions, hostKeys, hostCa: () => ca.publicKey(), addressOf, domain: settings.domain });
+  const known = { nodes, sessions, hostKeys, hostCa: () => ca.publicKey(), addressOf, domain: settings.domain };
+  const exported = createExportService(known);
   const exportFiles = stack.use(new ExportFiles({ wanted: settings.exports, exports: exported, clock, log }));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
@@ -217,6 +219,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     hold,
     addressOf,
     exported,
+    ssh: createSshAccess({ ...known, ca, exported, log }),
     onChange: exportFiles.touch,
     served: () =>
       interfaces

@@ -15,6 +15,7 @@ import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { StoreSpace } from '../overlays/store-space.ts';
 import type { Turns } from '../overlays/turns.ts';
 import type { ExportAdmin } from '../servers/http/admin/export-routes.ts';
+import type { SshAdmin } from '../servers/http/admin/ssh-routes.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import type { ClaimStore } from '../store/claims.ts';
 import type { LeaseStore } from '../store/leases.ts';
@@ -62,6 +63,7 @@ export interface OperatorFaceOptions {
   readonly jobs: Jobs;
   readonly hold: (disk: string) => Promise<AsyncDisposable>;
   readonly exported: ExportAdmin;
+  readonly ssh: SshAdmin;
   /** What nodes and exports are told about the fleet has changed. */
   readonly onChange: () => void;
   readonly addressOf: (node: Node) => Ipv4 | undefined;
@@ -86,6 +88,7 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     status: options.status,
     nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
     exports: options.exported,
+    ssh: options.ssh,
     fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),
     claims: new Claims({ ...options, store: options.claims, onChange }),
     images: createImageService({ places, versions, jobs }),

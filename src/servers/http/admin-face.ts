@@ -9,6 +9,7 @@ import { addImageRoutes, type ImageAdmin } from './admin/image-routes.ts';
 import { addJobRoutes, type JobAdmin } from './admin/job-routes.ts';
 import { addNodeRoutes, type NodeAdmin } from './admin/node-routes.ts';
 import { addOverlayRoutes, type OverlayAdmin } from './admin/overlay-routes.ts';
+import { addSshRoutes, type SshAdmin } from './admin/ssh-routes.ts';
 import { addVersionRoutes, type VersionAdmin } from './admin/version-routes.ts';
 
 /** Every answer is a value that JSON can carry; every refusal a UserError. */
@@ -17,6 +18,7 @@ export interface AdminOptions {
   readonly nodes: NodeAdmin;
   readonly fleet: FleetAdmin;
   readonly exports: ExportAdmin;
+  readonly ssh: SshAdmin;
   readonly claims: ClaimAdmin;
   readonly images: ImageAdmin;
   readonly versions: VersionAdmin;
@@ -48,6 +50,7 @@ export function createAdminFace(options: AdminOptions): Express {
   addNodeRoutes(api, options.nodes);
   addFleetRoutes(api, options.fleet);
   addExportRoutes(api, options.exports);
+  addSshRoutes(api, options.ssh);
   addClaimRoutes(api, options.claims);
   addImageRoutes(api, options.images);
   addVersionRoutes(api, options.versions);
