@@ -10,6 +10,7 @@ import { addFleetCommands } from './fleet-commands.ts';
 import { addImageCommands } from './image-commands.ts';
 import { addJobCommands } from './job-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
+import { addOrderCommands } from './order-commands.ts';
 import { addOverlayCommands } from './overlay-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
@@ -48,6 +49,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addFleetCommands(program, contextOf);
   addExecCommand(program, contextOf);
   addSshCommands(program, contextOf);
+  addOrderCommands(program, contextOf);
   addExportCommand(program, contextOf);
   addImageCommands(program, contextOf);
   addJobCommands(program, contextOf);

@@ -14,6 +14,8 @@ const pollGapMs = 8000;
 /** Freezing writes out all that the node has in memory. */
 const freezeAnswerMs = 60_000;
 const thawAnswerMs = 15_000;
+/** To an order that is taken at once. */
+const answerMs = 15_000;
 /** The node lets go by itself after this long, whatever becomes of us. */
 const maxFrozenSeconds = 60;
 
@@ -24,6 +26,15 @@ interface Freeze {
   readonly thawed: PromiseWithResolvers<string>;
 }
 
+/** Orders that an agent takes, or says why it cannot. */
+export type PlainOrder =
+  | { readonly verb: 'reboot' | 'poweroff' }
+  | {
+      readonly verb: 'blink';
+      /** Of its activity light. */
+      readonly seconds: number;
+    };
+
 const timeout = Symbol('timeout');
 
 export class AgentOrders implements AgentFaceOptions {
@@ -33,6 +44,8 @@ export class AgentOrders implements AgentFaceOptions {
   readonly #polls = new Map<NodeName, (order: string) => void>();
   // BOUNDED: one per commit that is running.
   readonly #freezes = new Map<string, Freeze>();
+  // BOUNDED: one per order that is being given.
+  readonly #answers = new Map<string, { readonly node: NodeName; readonly answer: (how: string) => void }>();
 
   constructor(sessions: BootSessions, clock: Clock) {
     this.#sessions = sessions;
@@ -65,6 +78,36 @@ export class AgentOrders implements AgentFaceOptions {
   readonly thawed = (key: string, peer: Ipv4, id: string, how: string): void => {
     this.#require(key, peer, id).thawed.resolve(how);
   };
+
+  readonly answered = (key: string, peer: Ipv4, id: string, how: string): void => {
+    const node = this.#nodeOf(key, peer);
+    const order = this.#answers.get(id);
+    if (order?.node !== node) {
+      throw new UserError('not-found', 'There is no such order');
+    }
+    order.answer(how);
+  };
+
+  /** Whether an agent of the node waits for an order at this moment. */
+  listens(node: NodeName): boolean {
+    return this.#polls.has(node);
+  }
+
+  /** Answers with the reason when the order was not taken. */
+  async tell(node: NodeName, order: PlainOrder): Promise<{ taken: true } | { reason: string }> {
+    const id = randomBytes(12).toString('hex');
+    const { promise, resolve } = Promise.withResolvers<string>();
+    this.#answers.set(id, { node, answer: resolve });
+    try {
+      if (!(await this.#give(node, `${order.verb} ${id} ${'seconds' in order ? order.seconds : 0}\n`))) {
+        return { reason: 'no agent of the node listens' };
+      }
+      const how = await this.#within(answerMs, promise);
+      return how === 'taken' ? { taken: true } : { reason: how === timeout ? 'the agent did not answer' : `the agent could not: ${how}` };
+    } finally {
+      this.#answers.delete(id);
+    }
+  }
 
   /**
    * Runs `work` while the node's disk is held still. Answers with the reason when it was not, from the first to the last

@@ -175,8 +175,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const agents = new AgentOrders(sessions, clock);
-  const ca = new SshCa(join(places.keys, 'ca'));
-  const known = { nodes, sessions, hostKeys, hostCa: () => ca.publicKey(), addressOf, domain: settings.domain };
+  // Beside the keys of nodes, under a name that no node can have.
+  const sshCa = new SshCa(join(places.keys, '_ca'));
+  const known = { nodes, sessions, hostKeys, hostCa: () => sshCa.publicKey(), addressOf, domain: settings.domain };
   const exported = createExportService(known);
   const exportFiles = stack.use(new ExportFiles({ wanted: settings.exports, exports: exported, clock, log }));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
@@ -219,7 +220,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     hold,
     addressOf,
     exported,
-    ssh: createSshAccess({ ...known, ca, exported, log }),
+    ssh: createSshAccess({ ...known, ca: sshCa, exported, log }),
     onChange: exportFiles.touch,
     served: () =>
       interfaces

@@ -28,6 +28,7 @@ import type { Exports } from './exports.ts';
 import { Claims } from './fleet/claims.ts';
 import { createFleetService } from './fleet/fleet-service.ts';
 import type { NodeContents } from './fleet/node-contents.ts';
+import { createNodeOrders } from './fleet/node-orders.ts';
 import type { HostKeys } from './identity.ts';
 import { createVersionService, ImageInspection } from './image-inspection.ts';
 import { createImageService } from './image-service.ts';
@@ -87,6 +88,7 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
   return createAdminFace({
     status: options.status,
     nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
+    orders: createNodeOrders(options),
     exports: options.exported,
     ssh: options.ssh,
     fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),

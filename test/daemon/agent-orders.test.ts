@@ -112,3 +112,29 @@ test('orders are for the node whose key and address ask; none comes when there i
   expect(await first).toBe('');
   expect(await outcome(clock, second)).toBe('');
 });
+
+test('an order is given when its node says that it took it, and only to that node', async () => {
+  const { clock, orders } = start();
+  const node = orders.order(key, peer).then((order) => {
+    const [verb, id = '', seconds] = order.trim().split(' ');
+    expect(() => orders.answered('another', peer, id, 'taken')).toThrow(/not of a boot of yours/);
+    expect(() => orders.answered(key, peer, 'other', 'taken')).toThrow(/no such order/);
+    orders.answered(key, peer, id, 'taken');
+    return [verb, seconds];
+  });
+  expect(orders.listens(red5)).toBe(true);
+  expect(await outcome(clock, orders.tell(red5, { verb: 'blink', seconds: 30 }))).toEqual({ taken: true });
+  expect(await node).toEqual(['blink', '30']);
+  expect(clock.pending).toBe(0);
+});
+
+test('an order that nobody takes says why', async () => {
+  const { clock, orders } = start();
+  expect(await outcome(clock, orders.tell(red5, { verb: 'reboot' }))).toEqual({ reason: 'no agent of the node listens' });
+  void orders.order(key, peer);
+  expect(await outcome(clock, orders.tell(red5, { verb: 'reboot' }))).toEqual({ reason: 'the agent did not answer' });
+  void orders.order(key, peer).then((order) => orders.answered(key, peer, order.split(' ')[1] ?? '', 'it has no activity light'));
+  expect(await outcome(clock, orders.tell(red5, { verb: 'blink', seconds: 1 }))).toEqual({
+    reason: 'the agent could not: it has no activity light',
+  });
+});

@@ -30,6 +30,7 @@ async function startNode(holdSeconds: number) {
       },
       frozen: (_key, _peer, id, gone) => new Promise((answer) => held.push({ id, answer, gone })),
       thawed: (_key, _peer, id, how) => void ends.push(`${id} ${how}`),
+      answered: () => {},
     },
     () => ({ key: 'key', peer: parseIpv4('127.0.0.1') }),
   );

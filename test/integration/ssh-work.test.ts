@@ -34,7 +34,7 @@ beforeAll(async () => {
   await until(() => Promise.resolve(existsSync(join(state, 'run/admin.sock'))), 'the server');
   const added = await cardless(['--state', state, 'node', 'add', 'red[1-6]', '--ip', '10.79.0.[1-6]', '--label', 'rack=a']);
   expect(added.stderr).toBe('');
-  const ca = new SshCa(join(state, 'keys/ca'));
+  const ca = new SshCa(join(state, 'keys/_ca'));
   const stranger = new SshCa(join(folder, 'stranger'));
   for (const number of [1, 2, 3, 5]) {
     const hostCa = number === 5 ? stranger : ca;

@@ -8,6 +8,7 @@ import { addFleetRoutes, type FleetAdmin } from './admin/fleet-routes.ts';
 import { addImageRoutes, type ImageAdmin } from './admin/image-routes.ts';
 import { addJobRoutes, type JobAdmin } from './admin/job-routes.ts';
 import { addNodeRoutes, type NodeAdmin } from './admin/node-routes.ts';
+import { addOrderRoutes, type OrderAdmin } from './admin/order-routes.ts';
 import { addOverlayRoutes, type OverlayAdmin } from './admin/overlay-routes.ts';
 import { addSshRoutes, type SshAdmin } from './admin/ssh-routes.ts';
 import { addVersionRoutes, type VersionAdmin } from './admin/version-routes.ts';
@@ -17,6 +18,7 @@ export interface AdminOptions {
   readonly status: () => Promise<object>;
   readonly nodes: NodeAdmin;
   readonly fleet: FleetAdmin;
+  readonly orders: OrderAdmin;
   readonly exports: ExportAdmin;
   readonly ssh: SshAdmin;
   readonly claims: ClaimAdmin;
@@ -49,6 +51,7 @@ export function createAdminFace(options: AdminOptions): Express {
   api.get('/status', async (_request, response) => void response.json(await options.status()));
   addNodeRoutes(api, options.nodes);
   addFleetRoutes(api, options.fleet);
+  addOrderRoutes(api, options.orders);
   addExportRoutes(api, options.exports);
   addSshRoutes(api, options.ssh);
   addClaimRoutes(api, options.claims);

@@ -1,7 +1,7 @@
 /**
- * The agent of a running node asks for orders and waits for one. There is a single order: hold the disk still while it
- * is copied. The node's question `frozen` is answered when the copy is made; the agent lets go at that answer, or as
- * soon as the connection breaks.
+ * The agent of a running node asks for orders and waits for one. `freeze`: hold the disk still while it is copied. The
+ * node's question `frozen` is answered when the copy is made; the agent lets go at that answer, or as soon as the
+ * connection breaks. `reboot`, `poweroff` and `blink`: the agent says `taken` before it does so, or why it cannot.
  */
 import { type Request, Router, text } from 'express';
 import type { Ipv4 } from '../../domain/ipv4.ts';
@@ -13,6 +13,8 @@ export interface AgentFaceOptions {
   readonly frozen: (key: string, peer: Ipv4, id: string, gone: AbortSignal) => Promise<void>;
   /** `how` says why it let go, or why it never held. */
   readonly thawed: (key: string, peer: Ipv4, id: string, how: string) => void;
+  /** `taken`, or why not. @throws UserError not-found */
+  readonly answered: (key: string, peer: Ipv4, id: string, how: string) => void;
 }
 
 type WhoAsks = (request: Request) => { readonly key: string; readonly peer: Ipv4 };
@@ -32,9 +34,17 @@ export function createAgentFace(options: AgentFaceOptions, whoAsks: WhoAsks): Ro
   });
   router.post('/v1/agent/thawed/:id', text({ type: () => true, limit: '1kb' }), (request, response) => {
     const { key, peer } = whoAsks(request);
-    const how = typeof request.body === 'string' ? request.body : '';
-    options.thawed(key, peer, String(request.params['id']), how.replaceAll(/[^\x20-\x7e]/g, ' ').trim());
+    options.thawed(key, peer, String(request.params['id']), printable(request.body));
+    response.status(204).end();
+  });
+  router.post('/v1/agent/answered/:id', text({ type: () => true, limit: '1kb' }), (request, response) => {
+    const { key, peer } = whoAsks(request);
+    options.answered(key, peer, String(request.params['id']), printable(request.body));
     response.status(204).end();
   });
   return router;
+}
+
+function printable(body: unknown): string {
+  return typeof body === 'string' ? body.replaceAll(/[^\x20-\x7e]/g, ' ').trim() : '';
 }
