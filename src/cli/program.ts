@@ -12,6 +12,7 @@ import { addJobCommands } from './job-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
 import { addOrderCommands } from './order-commands.ts';
 import { addOverlayCommands } from './overlay-commands.ts';
+import { addPowerCommands } from './power-command.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
 import { addSshCommands } from './ssh-command.ts';
@@ -50,6 +51,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addExecCommand(program, contextOf);
   addSshCommands(program, contextOf);
   addOrderCommands(program, contextOf);
+  addPowerCommands(program, contextOf);
   addExportCommand(program, contextOf);
   addImageCommands(program, contextOf);
   addJobCommands(program, contextOf);

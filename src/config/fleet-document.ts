@@ -80,6 +80,7 @@ const PowerDriver = z.discriminatedUnion('driver', [
     on: Command.optional(),
     off: Command.optional(),
     cycle: Command.optional(),
+    status: Command.optional(),
     method: z.enum(['GET', 'POST', 'PUT']).optional(),
     headers: z.record(z.string(), z.string()).optional(),
     body: z.string().optional(),
@@ -90,7 +91,13 @@ const PowerDriver = z.discriminatedUnion('driver', [
     port: z.string().regex(/^\d+(\.\d+)*$/, 'is not the index of a port, for example "1.7"'),
     community: z.string().optional(),
   }),
-  z.strictObject({ driver: z.literal('command'), on: Command.optional(), off: Command.optional(), cycle: Command.optional() }),
+  z.strictObject({
+    driver: z.literal('command'),
+    on: Command.optional(),
+    off: Command.optional(),
+    cycle: Command.optional(),
+    status: Command.optional(),
+  }),
 ]);
 
 const label = /^[A-Za-z0-9_./-]{1,63}$/;

@@ -37,6 +37,7 @@ import type { Jobs } from './jobs.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
 import { createNodeService, removeNodes } from './node-service.ts';
 import { createOverlayService } from './overlay-service.ts';
+import { createPowerService } from './power/power-service.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
 /** What the services of the operator share with the rest of the server. */
@@ -89,6 +90,7 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     status: options.status,
     nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
     orders: createNodeOrders(options),
+    power: createPowerService(options),
     exports: options.exported,
     ssh: options.ssh,
     fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),

@@ -79,25 +79,34 @@ export interface SharedDirectory {
   readonly writable?: boolean;
 }
 
+/** Templates, rendered with the node's record; those of a webhook are URLs. */
+export interface PowerTemplates {
+  readonly on?: string;
+  readonly off?: string;
+  /** Absent: off, and on again. */
+  readonly cycle?: string;
+  /** What it answers has "on" or "off" in it, true or false, 1 or 0. */
+  readonly status?: string;
+}
+
 export type PowerDriver =
   | { readonly driver: 'agent' }
-  | {
+  | (PowerTemplates & {
       readonly driver: 'webhook';
-      readonly on?: string;
-      readonly off?: string;
-      readonly cycle?: string;
+      /** GET, or POST when there is a body. */
       readonly method?: 'GET' | 'POST' | 'PUT';
       readonly headers?: Readonly<Record<string, string>>;
       readonly body?: string;
-    }
+    })
   | {
       readonly driver: 'snmp';
+      /** The switch, with `:port` where that is not 161. */
       readonly host: string;
-      /** Of the switch, as in pethPsePortAdminEnable's index. */
+      /** As in pethPsePortAdminEnable's index, group and port; the group is 1 when it is left out. */
       readonly port: string;
       readonly community?: string;
     }
-  | { readonly driver: 'command'; readonly on?: string; readonly off?: string; readonly cycle?: string };
+  | (PowerTemplates & { readonly driver: 'command' });
 
 export interface Resolver {
   readonly servers?: readonly Ipv4[];

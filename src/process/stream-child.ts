@@ -14,18 +14,26 @@ export interface StreamOptions {
   readonly onStderr: (bytes: Buffer) => Promise<void>;
   readonly signal: AbortSignal;
   readonly timeoutMs?: number;
+  /** It has none at all, where it would otherwise stay open and empty until the end. */
+  readonly noStdin?: boolean;
 }
 
 const graceMs = 3000;
 
-/** Its stdin stays open, and empty, until it ends. A group of its own: an interrupt at the terminal is for us alone. */
+/** A group of its own: an interrupt at the terminal is for us alone. */
 export async function streamChild(file: string, args: readonly string[], options: StreamOptions): Promise<StreamOutcome> {
   const { signal, timeoutMs } = options;
   if (signal.aborted) {
     return { kind: 'cancelled' };
   }
-  const child = execa(file, args, { reject: false, buffer: false, encoding: 'buffer', stdin: 'pipe', detached: true });
-  child.stdin.on('error', () => {});
+  const child = execa(file, args, {
+    reject: false,
+    buffer: false,
+    encoding: 'buffer',
+    stdin: options.noStdin ? 'ignore' : 'pipe',
+    detached: true,
+  });
+  child.stdin?.on('error', () => {});
   let why: 'timed-out' | 'cancelled' | undefined;
   let lastResort: NodeJS.Timeout | undefined;
   const end = (reason: 'timed-out' | 'cancelled'): void => {

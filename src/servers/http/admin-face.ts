@@ -10,6 +10,7 @@ import { addJobRoutes, type JobAdmin } from './admin/job-routes.ts';
 import { addNodeRoutes, type NodeAdmin } from './admin/node-routes.ts';
 import { addOrderRoutes, type OrderAdmin } from './admin/order-routes.ts';
 import { addOverlayRoutes, type OverlayAdmin } from './admin/overlay-routes.ts';
+import { addPowerRoutes, type PowerAdmin } from './admin/power-routes.ts';
 import { addSshRoutes, type SshAdmin } from './admin/ssh-routes.ts';
 import { addVersionRoutes, type VersionAdmin } from './admin/version-routes.ts';
 
@@ -19,6 +20,7 @@ export interface AdminOptions {
   readonly nodes: NodeAdmin;
   readonly fleet: FleetAdmin;
   readonly orders: OrderAdmin;
+  readonly power: PowerAdmin;
   readonly exports: ExportAdmin;
   readonly ssh: SshAdmin;
   readonly claims: ClaimAdmin;
@@ -52,6 +54,7 @@ export function createAdminFace(options: AdminOptions): Express {
   addNodeRoutes(api, options.nodes);
   addFleetRoutes(api, options.fleet);
   addOrderRoutes(api, options.orders);
+  addPowerRoutes(api, options.power);
   addExportRoutes(api, options.exports);
   addSshRoutes(api, options.ssh);
   addClaimRoutes(api, options.claims);

@@ -30,7 +30,7 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
     event: (token, _peer, name, detail) => void asked.push(`${token} ${name} ${detail}`),
     export: (format) => Promise.resolve({ text: `export ${format}\n`, mediaType: 'text/plain' }),
     ready: (key) => (key === 'agent' ? undefined : refuse()),
-    agent: { order: () => Promise.resolve(''), frozen: () => Promise.resolve(), thawed: refuse },
+    agent: { order: () => Promise.resolve(''), frozen: () => Promise.resolve(), thawed: refuse, answered: refuse },
     space: (key, _peer, what, percent) => (key === 'agent' && what === 'data' && percent === 93 ? undefined : refuse()),
     piBoot: { file: refuse },
     onFailure: (error) => {
