@@ -10,7 +10,7 @@ import { nodeSetHelp } from './node/node-view.ts';
 import { PrefixedLines } from './ssh/lines.ts';
 import { writeOutput } from './ssh/output.ts';
 import { commandLine } from './ssh/remote-command.ts';
-import { failureLines, runOnNodes, worstOf } from './ssh/run-on-nodes.ts';
+import { exitCodeOf, failureLines, runOnNodes, worstOf } from './ssh/run-on-nodes.ts';
 import { openSshSession, type SshSession } from './ssh/ssh-access.ts';
 
 export function addSshCommands(program: Command, contextOf: () => Context): void {
@@ -57,6 +57,9 @@ export function addSshCommands(program: Command, contextOf: () => Context): void
       });
       for (const line of failureLines(runs)) {
         context.note(`cardless: ${line}`);
+      }
+      if (context.json) {
+        context.print(JSON.stringify(runs.map(({ name, outcome }) => ({ name, outcome: outcome.kind, exitCode: exitCodeOf(outcome) }))));
       }
       process.exitCode = worstOf(runs);
     });

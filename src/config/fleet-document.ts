@@ -87,8 +87,8 @@ const PowerDriver = z.discriminatedUnion('driver', [
   }),
   z.strictObject({
     driver: z.literal('snmp'),
-    host: z.string().regex(/^[A-Za-z0-9.:-]+$/, 'is not a host'),
-    port: z.string().regex(/^\d+(\.\d+)*$/, 'is not the index of a port, for example "1.7"'),
+    host: z.string().regex(/^[A-Za-z0-9.:-]+$|\{\{/, 'is not a host'),
+    port: z.string().regex(/^\d+(\.\d+)*$|\{\{/, 'is not the index of a port, for example "1.7"'),
     community: z.string().optional(),
   }),
   z.strictObject({

@@ -71,6 +71,8 @@ export class BootSessions {
     }
     const session: BootSession = {
       ...facts,
+      // Until the node tells it anew.
+      ...(before?.hardware ? { hardware: before.hardware } : {}),
       id: randomBytes(8).toString('hex'),
       token: randomBytes(24).toString('base64url'),
       startedAt: this.#clock.now(),

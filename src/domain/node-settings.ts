@@ -100,7 +100,7 @@ export type PowerDriver =
     })
   | {
       readonly driver: 'snmp';
-      /** The switch, with `:port` where that is not 161. */
+      /** The switch, with `:port` where that is not 161. A template, as the port is. */
       readonly host: string;
       /** As in pethPsePortAdminEnable's index, group and port; the group is 1 when it is left out. */
       readonly port: string;

@@ -51,7 +51,7 @@ export function planPower(driver: PowerDriver, action: PowerAction, facts: Power
     case 'agent':
       return agentPlan(action);
     case 'snmp':
-      return { steps: snmpSteps(driver, action) };
+      return planned(() => snmpSteps(driver, action, facts));
     case 'webhook':
       return templated(driver, action, (text, now) => webhookStep(driver, text, now, facts));
     case 'command':
@@ -72,7 +72,14 @@ function agentPlan(action: PowerAction): PowerPlan {
   }
 }
 
-function snmpSteps({ host, port, community = usualCommunity }: Extract<PowerDriver, { driver: 'snmp' }>, action: PowerAction): PowerStep[] {
+type Snmp = Extract<PowerDriver, { driver: 'snmp' }>;
+
+function snmpSteps({ community = usualCommunity, ...driver }: Snmp, action: PowerAction, facts: PowerFacts): PowerStep[] {
+  const host = render(driver.host, action, facts, String);
+  const port = render(driver.port, action, facts, String);
+  if (!/^[A-Za-z0-9.:-]+$/.test(host) || !/^\d+(\.\d+)*$/.test(port)) {
+    throw new Error(`"${host}" with "${port}" is not a switch with the index of a port`);
+  }
   const [, name = host, number] = /^([^:]+):(\d+)$/.exec(host) ?? [];
   const step = {
     kind: 'snmp',
@@ -98,9 +105,15 @@ function templated(templates: PowerTemplates, action: PowerAction, stepOf: (text
   if (missing !== undefined) {
     return { reason: `its power driver does not say how to do "${missing}"` };
   }
-  try {
+  return planned(() => {
     const steps = actions.map((one) => stepOf(templates[one] ?? '', one));
-    return { steps: steps.flatMap((step, index) => (index === 0 ? [step] : [{ kind: 'wait' } as const, step])) };
+    return steps.flatMap((step, index) => (index === 0 ? [step] : [{ kind: 'wait' } as const, step]));
+  });
+}
+
+function planned(steps: () => PowerStep[]): PowerPlan {
+  try {
+    return { steps: steps() };
   } catch (error) {
     return { reason: `a template of its power driver is wrong: ${messageOf(error)}` };
   }

@@ -7,6 +7,7 @@ import type { ExportFormat } from '#src/domain/export-format.ts';
 import { renderers } from '#src/policy/exports/renderers.ts';
 import { exportFacts } from '../support/export-facts.ts';
 import { operatorKey } from '../support/nodes.ts';
+import { unpackedCommand } from '../support/unpacked.ts';
 
 const facts = exportFacts();
 let folder = '';
@@ -110,4 +111,27 @@ test('the resolver of the C library reads hosts, in a name space whose /etc/host
 test('dnsmasq takes its lines', async () => {
   const result = await execa('dnsmasq', ['--test', '-C', await file('dnsmasq.conf', 'dnsmasq')]);
   expect(result.stderr).toContain('syntax check OK');
+});
+
+test('scontrol of Slurm reads the node lines, and would refuse wrong ones', async () => {
+  const scontrol = { name: 'slurm', packages: ['slurm-client'], program: 'usr/bin/scontrol', libraries: 'slurm-wlm', probe: ['--version'] };
+  const [program, args] = await unpackedCommand(scontrol, ['show', 'hostnames', 'red[5-6]']);
+  // Where its plugins are: beside the libraries that it was unpacked with, or where the package has them.
+  const libraries = args.find((arg) => arg.startsWith('LD_LIBRARY_PATH='))?.split(/[=:]/) ?? [];
+  const plugins = libraries.find((path) => path.endsWith('-gnu/slurm-wlm'));
+  const head = [
+    'ClusterName=test',
+    'SlurmctldHost=pc1',
+    'AuthType=auth/none',
+    ...(plugins === undefined ? [] : [`PluginDir=${plugins}`]),
+    '',
+  ];
+  const path = join(folder, 'slurm.conf');
+  const read = async (lines: string): Promise<string> => {
+    await writeFile(path, `${head.join('\n')}${lines}`);
+    return await out(program, args, { SLURM_CONF: path });
+  };
+  const lines = renderers.slurm.render(facts);
+  expect(await read(lines)).toBe('red5\nred6');
+  await expect(read(lines.replace('CPUs=4', 'CPUs=four'))).rejects.toThrow('CPUs value "four" is not a valid number');
 });

@@ -25,6 +25,14 @@ describe('a PoE switch', () => {
     expect([1, 2, 3].map(snmpPowerState)).toEqual(['on', 'off', 'unknown']);
   });
 
+  test('the port of each node of a group comes from its label', () => {
+    const group = { driver: 'snmp', host: 'switch', port: '1.{{ node.labels.outlet }}' } as const;
+    expect(plan(group, 'on')).toMatchObject({ steps: [{ oid: '1.3.6.1.2.1.105.1.1.1.3.1.7' }] });
+    expect(plan({ ...group, port: '{{ node.name }}' }, 'on')).toMatchObject({
+      reason: expect.stringContaining('"switch" with "red5" is not'),
+    });
+  });
+
   test('a port alone is of group 1; the switch may listen elsewhere', () => {
     expect(plan({ driver: 'snmp', host: 'switch:1161', port: '24' }, 'off')).toMatchObject({
       steps: [{ host: 'switch', port: 1161, community: 'private', oid: '1.3.6.1.2.1.105.1.1.1.3.1.24', set: 2 }],

@@ -11,6 +11,8 @@ export interface Unpacked {
   readonly packages: readonly string[];
   /** Where the packages have it, without the first slash. */
   readonly program: string;
+  /** Below the folder of the architecture's libraries. */
+  readonly libraries?: string;
   /** Asks whether it can start. */
   readonly probe: readonly string[];
 }
@@ -28,11 +30,16 @@ export async function unpackedCommand(wanted: Unpacked, args: readonly string[])
   return await commandIn(root, wanted, args);
 }
 
-async function commandIn(root: string, { program }: Unpacked, args: readonly string[]): Promise<readonly [string, readonly string[]]> {
+async function commandIn(
+  root: string,
+  { program, libraries: own }: Unpacked,
+  args: readonly string[],
+): Promise<readonly [string, readonly string[]]> {
   const libraries: string[] = [];
   for (const folder of ['usr/lib', 'lib']) {
     const names = (await isThere(join(root, folder))) ? await readdir(join(root, folder)) : [];
-    libraries.push(join(root, folder), ...names.map((name) => join(root, folder, name)));
+    const folders = names.map((name) => join(root, folder, name));
+    libraries.push(join(root, folder), ...folders, ...(own === undefined ? [] : folders.map((one) => join(one, own))));
   }
   return ['env', [`LD_LIBRARY_PATH=${libraries.join(':')}`, join(root, program), ...args]];
 }
