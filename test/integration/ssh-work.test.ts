@@ -186,6 +186,49 @@ test('files go to all nodes and come back, each into a folder of its node', asyn
   expect(failed.stderr).toContain('Host key verification failed');
 });
 
+test('Ansible and ssh work with the exports alone: no question, and no key of the user', async () => {
+  const key = join(folder, 'operator');
+  await execa('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-f', key]);
+  const ca = new SshCa(join(state, 'keys/_ca'));
+  await writeFile(`${key}-cert.pub`, `${await ca.signUser((await readFile(`${key}.pub`, 'utf8')).trim(), ['root'], 3600)}\n`);
+  for (const [format, file] of [
+    ['ansible', 'inventory.yaml'],
+    ['ssh-config', 'config'],
+    ['known-hosts', 'known'],
+  ] as const) {
+    expect((await run('export', format, 'red[1-2,5]', '--output', file)).code).toBe(0);
+  }
+  const known = `-o UserKnownHostsFile=${join(folder, 'known')} -o GlobalKnownHostsFile=/dev/null -o StrictHostKeyChecking=yes -o ControlMaster=no`;
+  const [ssh, sshArgs] = lab.inside('ssh', [
+    '-F',
+    join(folder, 'config'),
+    '-i',
+    key,
+    '-o',
+    'BatchMode=yes',
+    ...known.split(' '),
+    'red2.cluster.internal',
+    'echo $SSH_CONNECTION',
+  ]);
+  expect((await execa(ssh, sshArgs)).stdout).toContain('10.79.0.2 22');
+  const args = ['-i', join(folder, 'inventory.yaml'), 'all', '-m', 'ping', '-o', '--private-key', key, `--ssh-extra-args=${known}`];
+  const [ansible, all] = lab.inside('ansible', args);
+  const env = {
+    ANSIBLE_REMOTE_TEMP: join(folder, 'ansible'),
+    ANSIBLE_LOCAL_TEMP: join(folder, 'ansible'),
+    ANSIBLE_FORCE_COLOR: '0',
+    ANSIBLE_PYTHON_INTERPRETER: 'python3',
+  };
+  const pinged = await execa(ansible, all, { reject: false, stdin: 'ignore', env });
+  const lines = pinged.stdout.split('\n').filter((line) => line.includes(' | '));
+  lines.sort();
+  expect(
+    lines.map((line) => line.split(' ').slice(0, 3).join(' ')),
+    pinged.stderr,
+  ).toEqual(['red1 | SUCCESS', 'red2 | SUCCESS', 'red5 | UNREACHABLE!:']);
+  expect(pinged.stdout).toContain('Host key verification failed');
+});
+
 test('nothing of the user was read or written, and no key is left', async () => {
   expect(await timesOf()).toEqual(before);
   const left = await execa('find', [tmpdir(), '-maxdepth', '1', '-name', 'cardless-ssh-*', '-not', '-name', 'cardless-ssh-test-*']);

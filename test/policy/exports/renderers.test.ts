@@ -48,6 +48,18 @@ test('known hosts: the authority stands for nodes alone, and each known key for 
   expect(renderers['known-hosts'].render(without)).not.toContain('@cert-authority');
 });
 
+test('salt: a roster of salt-ssh, whose hosts are found by key', () => {
+  const roster = parse(renderers.salt.render(exportFacts({ jump: 'me@server', user: 'pi' })));
+  expect(Object.keys(roster)).toEqual(['blue9', 'pc1', 'red5', 'red6', 'red7']);
+  expect(roster.red5).toEqual({
+    host: '10.77.0.5',
+    user: 'pi',
+    ssh_options: ['HostKeyAlias=red5', 'ProxyJump=me@server'],
+    minion_opts: { grains: { cardless_groups: ['pi-workers', 'lab'], cardless_labels: { rack: 'a', 'odd/name': 'two words, and 5%' } } },
+  });
+  expect(roster.blue9.host).toBe('blue9');
+});
+
 test('prometheus: an entry for each address, labels with names that it takes', () => {
   const targets = JSON.parse(renderers.prometheus.render(exportFacts({ metricsPort: 9200 })));
   expect(targets).toHaveLength(4);

@@ -28,7 +28,10 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
     plan: (token) => (token === 'good' ? Promise.resolve("PLAN_NODE='red5'\n") : refuse()),
     seed: (token) => (token === 'good' ? Promise.resolve(Buffer.from('seed')) : refuse()),
     event: (token, _peer, name, detail) => void asked.push(`${token} ${name} ${detail}`),
-    export: (format) => Promise.resolve({ text: `export ${format}\n`, mediaType: 'text/plain' }),
+    export: (format) =>
+      format === 'prometheus'
+        ? Promise.resolve({ text: `export ${format}\n`, mediaType: 'text/plain' })
+        : Promise.reject(new UserError('not-found', 'There is no such export here')),
     ready: (key) => (key === 'agent' ? undefined : refuse()),
     agent: { order: () => Promise.resolve(''), frozen: () => Promise.resolve(), thawed: refuse, answered: refuse },
     space: (key, _peer, what, percent) => (key === 'agent' && what === 'data' && percent === 93 ? undefined : refuse()),
@@ -67,6 +70,12 @@ describe('node face', () => {
     await using face = await start();
     expect(await (await fetch(`${face.url}/grub/grub.cfg`)).text()).toBe('boot\n');
     expect(await (await fetch(`${face.url}/programs/grub/grub.cfg`)).text()).toBe('boot\n');
+  });
+  test('an export that the settings publish is for everybody', async () => {
+    await using face = await start();
+    const response = await fetch(`${face.url}/v1/export/prometheus`);
+    expect([response.status, await response.text()]).toEqual([200, 'export prometheus\n']);
+    expect((await fetch(`${face.url}/v1/export/hosts`)).status).toBe(404);
   });
   test('files, plan and seed for the bearer of a token', async () => {
     await using face = await start();
