@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { readFile, rm, symlink } from 'node:fs/promises';
-import { connect } from 'node:net';
+import { connect, createServer, type Server } from 'node:net';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { describe, expect, test } from 'vitest';
@@ -93,6 +94,19 @@ async function connecting(host: NbdHost, client: number, exportName = 'overlay',
   }
 }
 
+/** All that only root may have, and that the attacher uses. */
+async function takePorts(address: string): Promise<Server[]> {
+  const ports = Array.from({ length: 1024 - 665 }, (_, index) => 665 + index);
+  return await Promise.all(
+    ports.map(async (port) => {
+      const server = createServer().listen(port, address);
+      // Where a service of this machine listens the client cannot be either.
+      await once(server, 'listening').catch(() => {});
+      return server;
+    }),
+  );
+}
+
 const refused = 'nbd: refused';
 
 describe('a disk that is held', () => {
@@ -172,6 +186,22 @@ describe('of a machine only root gets its disks', () => {
     expect(await connecting(host, 0, exportName)).toBe('served');
     expect(isAlive(before[0])).toBe(false);
     expect(load).toBeDefined();
+  });
+
+  test('a client finds the one port that is free, and when there is none it tries again instead of waiting for ever', async () => {
+    // No other test connects from this one's address, and leaves ports there that are free a while later.
+    const client = { firstClient: 3, clients: 1, exportName: 'overlay' };
+    await using host = await startNbdHost(client.firstClient + 1);
+    const [last, ...others] = await takePorts(addressOf(client.firstClient));
+    await using stack = new AsyncDisposableStack();
+    stack.defer(() => others.forEach((server) => void server.close()));
+    await using none = await nbdLoad({ ...client, port: host.port, limitSeconds: 2 });
+    const { attached: without, tries } = await none.round();
+    expect(without).toBe(0);
+    expect(tries).toBeGreaterThan(1);
+    last?.close();
+    await using one = await nbdLoad({ ...client, port: host.port, limitSeconds: 30 });
+    expect(await one.round()).toMatchObject({ attached: 1 });
   });
 });
 
