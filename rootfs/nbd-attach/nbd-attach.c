@@ -269,11 +269,11 @@ static int set_target(char **argv)
     return inet_pton(AF_INET, argv[2], &target.server.sin_addr) == 1 ? 0 : -1;
 }
 
-/* Before anything of the node's system runs. A disk that others may reach is better than none. */
+/* Before anything of the node's system runs. Without, what the node forwards can reach its disks: better than no disks. */
 static void guard_disks(void)
 {
     if (keep_to_root(&target.server))
-        say("other users and containers of this node are not kept from its disks: %s", strerror(errno));
+        say("containers are not kept from the disks: %s", strerror(errno));
 }
 
 /* Not of the clock: boards without a battery all have the same time and process numbers at this point. */

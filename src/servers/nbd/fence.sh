@@ -71,7 +71,7 @@ of_root() {
         my $clients = 0;
         for my $fd (readdir $directory) {
             $fd =~ /^\d+$/ && open my $socket, "<&=", $fd or next;
-            my ($family, $port) = unpack "Sn", getpeername $socket || next;
+            my ($family, $port) = unpack "Sn", getpeername($socket) || next;
             $family == 2 || $family == 10 or next;
             $port < 1024 or exit 1;
             $clients++;
