@@ -21,7 +21,7 @@ import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
 import { UserError, type UserErrorCode } from '#src/domain/errors.ts';
 import { type Image, parseImageName } from '#src/domain/image.ts';
-import { parseIpv4 } from '#src/domain/ipv4.ts';
+import { type Ipv4, parseIpv4 } from '#src/domain/ipv4.ts';
 import { type Node, type NodeName, parseNodeName } from '#src/domain/node.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
 import { publishImage } from '#src/images/publish.ts';
@@ -241,8 +241,15 @@ export interface NbdClient extends AsyncDisposable {
   next(): Promise<string>;
 }
 
-export async function nbdClient(port: number, name: string): Promise<NbdClient> {
-  const child = execa('python3', [join(projectRoot, 'test/support/nbd-client.py'), '127.0.0.1', String(port), name], { reject: false });
+export interface NbdSource {
+  readonly address?: Ipv4;
+  /** The first free one from here on: one of root's when not given. */
+  readonly firstPort?: number;
+}
+
+export async function nbdClient(port: number, name: string, source: NbdSource = {}): Promise<NbdClient> {
+  const args = ['127.0.0.1', String(port), name, source.address ?? '', String(source.firstPort ?? '')];
+  const child = execa('python3', [join(projectRoot, 'test/support/nbd-client.py'), ...args], { reject: false });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async (): Promise<string> => String((await lines.next()).value);
   const first = await next();
