@@ -2,9 +2,10 @@
 
 import { mkdir, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { systemCode } from '../domain/errors.ts';
+import { systemCode, UserError } from '../domain/errors.ts';
 import { mortalCommand, run } from '../process/run.ts';
 import { syncPath } from '../process/sync-path.ts';
+import { checkDisk } from './check-disk.ts';
 
 /** Names that end so are of things that were not finished; a start removes them. */
 const partialSuffix = '.partial';
@@ -148,7 +149,10 @@ export async function growDisk(disk: string, bytes: number): Promise<void> {
   await replaceFile(disk, async (partial) => {
     await copySparse(disk, partial);
     await truncate(partial, bytes);
-    await run(...mortalCommand('e2fsck', ['-f', '-p', partial]), { okCodes: [0, 1, 2] });
+    const { ok, result } = await checkDisk(partial, { full: true });
+    if (!ok) {
+      throw new UserError('failed', `A disk that is damaged cannot be grown: ${result}`);
+    }
     await run(...mortalCommand('resize2fs', [partial]));
   });
 }

@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { pino } from 'pino';
@@ -22,11 +22,13 @@ import { copyAtRest } from '#src/overlays/copy-at-rest.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
 import { StoreSpace } from '#src/overlays/store-space.ts';
 import { Turns } from '#src/overlays/turns.ts';
+import { run } from '#src/process/run.ts';
 import { ImageCommit } from '#src/servers/http/admin/commit-routes.ts';
 import { holdDisk } from '#src/servers/nbd/fence.ts';
 import { openDatabase } from '#src/store/database.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
+import { withJournalElsewhere, withSharedBlock } from '../support/bad-disks.ts';
 import { manifestOf, prepareStage, type Stage } from '../support/commit-stage.ts';
 import { cardless, ran, until } from '../support/lab-server.ts';
 
@@ -169,6 +171,32 @@ test('the disk is copied in a turn of the node and with room for it; the rest le
   const full = start(stage, { reserveBytes: 2 ** 60 });
   expect(await full.ended(await full.commit({ dryRun: true }))).toMatchObject({ state: 'failed', error: { code: 'no-space' } });
   full.close();
+});
+
+test.each([
+  ['is damaged where it says of itself that it is clean', withSharedBlock, /[Mm]ultiply-claimed block/],
+  ['names another device as its journal', withJournalElsewhere, /its journal is on another device/],
+])('a disk that %s is refused with its node and the remedy', async (_what, spoil, reason) => {
+  const { commit, ended, images, places, close } = start(stage);
+  const kept = join(stage.folder, 'kept.img');
+  await run('cp', ['--sparse=always', stage.disk, kept]);
+  try {
+    await spoil(stage.disk);
+    const before = await readFile(stage.disk);
+    expect(await ended(await commit({}))).toMatchObject({
+      state: 'failed',
+      error: {
+        message: expect.stringMatching(new RegExp(`The disk of red5 is damaged.*${reason.source}`)),
+        hint: expect.stringContaining('cardless overlay reset red5'),
+      },
+    });
+    expect(before.equals(await readFile(stage.disk))).toBe(true);
+  } finally {
+    await rename(kept, stage.disk);
+  }
+  expect(await images.list()).toHaveLength(1);
+  expect(await readdir(places.work)).toEqual([]);
+  close();
 });
 
 test('a kernel that was installed on the node is what the new version boots', async () => {
