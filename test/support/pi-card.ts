@@ -98,9 +98,16 @@ export async function piRoot(root: string): Promise<void> {
     'etc/rc3.d/S01resize2fs_once': '',
     'var/swap': Buffer.alloc(4096, 1),
     ...Object.fromEntries(
-      ['dphys-swapfile', 'userconfig', 'regenerate_ssh_host_keys', 'rpi-eeprom-update', 'rpi-resize', 'systemd-fsck-root', 'ssh'].map(
-        (name) => [`usr/lib/systemd/system/${name}.service`, unit],
-      ),
+      [
+        'dphys-swapfile',
+        'userconfig',
+        'regenerate_ssh_host_keys',
+        'rpi-eeprom-update',
+        'rpi-resize',
+        'systemd-fsck-root',
+        'NetworkManager-wait-online',
+        'ssh',
+      ].map((name) => [`usr/lib/systemd/system/${name}.service`, unit]),
     ),
     'home/pi/.profile': 'mine\n',
     'usr/bin/ping': elf('arm64'),
