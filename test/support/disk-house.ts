@@ -40,6 +40,7 @@ import { openDatabase } from '#src/store/database.ts';
 import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
+import { endNbd } from './stopped.ts';
 
 export const diskBytes: number = 256 * 2 ** 20;
 export const peer = parseIpv4('127.0.0.1');
@@ -204,7 +205,7 @@ export async function openHouse({ quotaBytes, freeze = noAgent, linked = false }
       return done;
     },
     [Symbol.asyncDispose]: async () => {
-      await nbd[Symbol.asyncDispose]();
+      await endNbd(join(state, 'run/nbd-server.conf'), nbd);
       await jobs[Symbol.asyncDispose]();
       sessions.close();
       await overlays.emptied();
