@@ -214,7 +214,7 @@ describe('before a boot', () => {
     await run('debugfs', ['-w', '-R', 'ssv state 2', disk]);
     const { session, plan } = await house.boot(red5, image);
     expect(plan).toMatch(
-      /^PLAN_NODE='red5'\nPLAN_TIME='\d+'\nPLAN_REFUSAL='The overlay of red5 is damaged: .*reimage red5.*restore red5 LABEL an earlier state'\n$/,
+      /^PLAN_NODE='red5'\nPLAN_TIME='\d+'\nPLAN_REFUSAL='The overlay of red5 is damaged: .*overlay reset red5.*restore red5 LABEL an earlier state'\n$/,
     );
     expect(session()?.events.find(({ what }) => what === 'overlay checked')?.detail).toMatch(/INCONSISTENCY|[Rr]oot inode/);
     expect(await readdir(join(house.state, 'exports/overlay'))).toEqual([]);
