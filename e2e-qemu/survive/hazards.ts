@@ -10,6 +10,7 @@ import { describe, expect, test } from 'vitest';
 import { signalProcess } from '#src/process/signal.ts';
 import { labBridge } from '#src/sim/lab.ts';
 import { serverLog, startLab, type TestLab, until } from '../../test/support/lab-server.ts';
+import { stopProcesses } from '../../test/support/stopped.ts';
 import { generation, generationAfter, onDisk, startGenerations, stopGenerations } from '../../test/support/survive/generation.ts';
 import { Guest } from '../../test/support/survive/guest.ts';
 import { overlayHolders, setLink } from '../../test/support/survive/outage.ts';
@@ -35,13 +36,11 @@ async function stuckServer(lab: TestLab, guest: Guest): Promise<Outcome> {
   await startGenerations(guest);
   const stuck = await overlayHolders(lab, guest);
   expect(stuck).toHaveLength(1);
-  for (const pid of stuck) {
-    signalProcess(pid, 'SIGSTOP');
-  }
-  await generationAfter(guest, (await generation(guest)) + 5);
-  const last = await stopGenerations(guest);
-  for (const pid of stuck) {
-    signalProcess(pid, 'SIGCONT');
+  let last: number;
+  {
+    using _stuck = stopProcesses(stuck);
+    await generationAfter(guest, (await generation(guest)) + 5);
+    last = await stopGenerations(guest);
   }
   await sleep(3000);
   return { last, found: await onDisk(guest) };

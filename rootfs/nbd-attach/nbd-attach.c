@@ -51,6 +51,11 @@ static int device;
 static const char *const io_timeout_ms = "5000";
 /* The disk was made anew under a node that runs: its old one does not come back. */
 static const int other_disk_limit_s = 60;
+/*
+ * The server hangs up while somebody copies the disk (fence.sh, hold), which may take minutes and is no fault of a node that
+ * boots. 20 tries with 4 s each for that lock are over in two. Less than the deadline of the initramfs, to say what it was.
+ */
+static const int not_now_limit_s = 600;
 /* What the server offers instead of a disk that may have lost what it acknowledged (src/daemon/exports.ts). */
 static const char reboot_mark[] = "CARDLESS REBOOT\n";
 
@@ -288,15 +293,19 @@ static void seed_random(void)
 static int first_connection(struct disk *disk)
 {
     struct patience patience = fresh;
+    struct timespec start, now;
+    int attempt = 0;
 
-    for (int attempt = 1;; attempt++) {
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (;;) {
         int fd = open_disk(&target, disk, &patience);
         if (fd >= 0 && asks_for_reboot(disk)) {
             close(fd);
             fd = -1;
             errno = ESTALE;
         }
-        if (fd >= 0 || attempt == 20)
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (fd >= 0 || (errno == ECONNRESET ? now.tv_sec - start.tv_sec > not_now_limit_s : ++attempt == 20))
             return fd;
         back_off(&patience);
     }

@@ -36,6 +36,7 @@ import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
 import { createCommitService } from './commit-service.ts';
 import { startDhcp } from './dhcp-service.ts';
+import { DiskCopies } from './disk-copies.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { HostKeys } from './identity.ts';
@@ -219,7 +220,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
   const imageAdmin = createImageService({ places, versions, jobs });
   const versionAdmin = createVersionService(versions, new ImageInspection({ places, settings, images, versions, jobs }));
-  const commits = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, turns, space, hold, clock });
+  const copies = new DiskCopies({ overlays, sessions, exports, agents, hold, clock });
+  const commits = createCommitService({ places, nodes, sessions, images, overlays, jobs, copies, turns, space, clock });
   const overlayAdmin = createOverlayService({
     nodes,
     sessions,
@@ -234,7 +236,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     jobs,
     viewsDirectory: join(places.state, 'views'),
     quotaBytes: settings.overlayQuotaBytes,
-    hold,
+    copies,
     clock,
   });
   const face = createAdminFace({

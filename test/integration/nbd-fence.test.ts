@@ -13,6 +13,7 @@ import { nbdClient } from '../support/disk-house.ts';
 import { until } from '../support/lab-server.ts';
 import { type NbdHost, startNbdHost } from '../support/nbd-host.ts';
 import { addressOf, type NbdLoad, nbdLoad } from '../support/nbd-load.ts';
+import { stopProcesses } from '../support/stopped.ts';
 
 async function attached(host: NbdHost, exportName: string, clients: number): Promise<NbdLoad> {
   const load = await nbdLoad({ port: host.port, exportName, clients, limitSeconds: 30 });
@@ -31,7 +32,7 @@ describe('one connection at a time may write to a disk', () => {
     await using host = await startNbdHost(2);
     await using load = await attached(host, 'overlay', 2);
     const old = await onlyHolder(host, 0);
-    process.kill(old, 'SIGSTOP');
+    using _stuck = stopProcesses([old]);
     load.again();
     expect(await load.round()).toMatchObject({ attached: 2 });
     expect(await onlyHolder(host, 0)).not.toBe(old);
@@ -55,7 +56,7 @@ describe('one connection at a time may write to a disk', () => {
   test('before a check of a disk all its connections end, and those of other disks stay', async () => {
     await using host = await startNbdHost(2);
     await using load = await attached(host, 'overlay', 2);
-    process.kill(await onlyHolder(host, 0), 'SIGSTOP');
+    using _stuck = stopProcesses([await onlyHolder(host, 0)]);
     const other = await onlyHolder(host, 1);
     await fenceDisk({ records: host.fences }, host.diskOf(0));
     expect(await host.holders(host.diskOf(0))).toEqual([]);
@@ -68,9 +69,7 @@ describe('one connection at a time may write to a disk', () => {
     await using load = await attached(host, 'root', 3);
     const before = await host.holders(host.root);
     expect(before).toHaveLength(3);
-    for (const pid of before) {
-      process.kill(pid, 'SIGSTOP');
-    }
+    using _stuck = stopProcesses(before);
     load.again();
     expect(await load.round()).toMatchObject({ attached: 3 });
     const after = await host.holders(host.root);
@@ -155,9 +154,7 @@ describe('a disk that is held', () => {
     const pids = [await onlyHolder(host, 0), await onlyHolder(host, 1)];
     const stopped = (): Promise<boolean[]> => Promise.all(pids.map(isStopped));
     await closeForWrites(fences);
-    for (const pid of pids) {
-      process.kill(pid, 'SIGSTOP');
-    }
+    using _full = stopProcesses(pids);
     expect(await Promise.all([connecting(host, 0), connecting(host, 0, 'root')])).toEqual([refused, 'served']);
     await (await holdDisk(fences, host.diskOf(0)))[Symbol.asyncDispose]();
     expect(await stopped()).toEqual([true, true]);
@@ -203,6 +200,19 @@ describe('of a machine only root gets its disks', () => {
     await using one = await nbdLoad({ ...client, port: host.port, limitSeconds: 30 });
     expect(await one.round()).toMatchObject({ attached: 1 });
   });
+});
+
+test('a test that ends while nbd-server is stopped leaves nothing of it behind', async () => {
+  const host = await startNbdHost(2);
+  await using load = await attached(host, 'overlay', 2);
+  const pids = await host.pids();
+  expect(pids).toHaveLength(3);
+  for (const pid of pids) {
+    process.kill(pid, 'SIGSTOP');
+  }
+  await host[Symbol.asyncDispose]();
+  await until(() => Promise.resolve(!pids.some(isAlive)), 'all of it to end');
+  expect(load).toBeDefined();
 });
 
 test('a connection that never says what it wants does not keep a new nbd-server from the port', async () => {

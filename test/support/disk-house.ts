@@ -9,7 +9,9 @@ import { pino } from 'pino';
 import { projectRoot } from '#src/config/places.ts';
 import { Settings } from '#src/config/schema.ts';
 import { createAdminService } from '#src/daemon/admin-service.ts';
+import type { AgentOrders } from '#src/daemon/agent-orders.ts';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
+import { DiskCopies } from '#src/daemon/disk-copies.ts';
 import { Exports } from '#src/daemon/exports.ts';
 import { HostKeys } from '#src/daemon/identity.ts';
 import { Jobs } from '#src/daemon/jobs.ts';
@@ -38,6 +40,7 @@ import { openDatabase } from '#src/store/database.ts';
 import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
+import { endNbd } from './stopped.ts';
 
 export const diskBytes: number = 256 * 2 ** 20;
 export const peer = parseIpv4('127.0.0.1');
@@ -48,11 +51,15 @@ export type DiskHouse = Awaited<ReturnType<typeof openHouse>>;
 
 export interface HouseOptions {
   readonly quotaBytes?: number;
+  /** What the nodes' agents do; absent, no node has one. */
+  readonly freeze?: AgentOrders['whileFrozen'];
   /** Overlays and data volumes are elsewhere, and the state folder has links to them. */
   readonly linked?: boolean;
 }
 
-export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {}) {
+const noAgent: AgentOrders['whileFrozen'] = () => Promise.resolve({ reason: 'no agent of the node listens' });
+
+export async function openHouse({ quotaBytes, freeze = noAgent, linked = false }: HouseOptions = {}) {
   const state = await mkdtemp(join(tmpdir(), 'cardless-disks-'));
   for (const name of linked ? ['overlays', 'data'] : []) {
     await mkdir(join(state, 'elsewhere', name), { recursive: true });
@@ -101,6 +108,14 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     log,
   });
   const jobs = new Jobs(systemClock, log);
+  const copies = new DiskCopies({
+    overlays,
+    sessions,
+    exports,
+    agents: { whileFrozen: freeze },
+    hold: (disk) => holdDisk(fences, disk),
+    clock: systemClock,
+  });
   const service = createOverlayService({
     nodes,
     sessions,
@@ -115,7 +130,7 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     jobs,
     viewsDirectory: join(state, 'views'),
     quotaBytes,
-    hold: (disk) => holdDisk(fences, disk),
+    copies,
     clock: systemClock,
   });
   const admin = createAdminService({
@@ -190,7 +205,7 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
       return done;
     },
     [Symbol.asyncDispose]: async () => {
-      await nbd[Symbol.asyncDispose]();
+      await endNbd(join(state, 'run/nbd-server.conf'), nbd);
       await jobs[Symbol.asyncDispose]();
       sessions.close();
       await overlays.emptied();
