@@ -34,6 +34,7 @@ import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
 import { startDhcp } from './dhcp-service.ts';
+import { DiskCopies } from './disk-copies.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { NodeContents } from './fleet/node-contents.ts';
@@ -185,6 +186,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   await watch.start();
   exports.startServing(clock);
 
+  const copies = new DiskCopies({ overlays, sessions, exports, agents, hold, clock });
   const face = createOperatorFace({
     places,
     settings,
@@ -205,9 +207,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     space,
     turns,
     hostKeys,
-    agents,
+    copies,
     jobs,
-    hold,
     addressOf,
     served: () =>
       interfaces

@@ -19,9 +19,9 @@ import type { ClaimStore } from '../store/claims.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { SessionStore } from '../store/sessions.ts';
-import type { AgentOrders } from './agent-orders.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import { createCommitService } from './commit-service.ts';
+import type { DiskCopies } from './disk-copies.ts';
 import type { Exports } from './exports.ts';
 import { Claims } from './fleet/claims.ts';
 import { createFleetService } from './fleet/fleet-service.ts';
@@ -57,9 +57,8 @@ export interface OperatorFaceOptions {
   readonly space: StoreSpace;
   readonly turns: Turns;
   readonly hostKeys: HostKeys;
-  readonly agents: AgentOrders;
+  readonly copies: DiskCopies;
   readonly jobs: Jobs;
-  readonly hold: (disk: string) => Promise<AsyncDisposable>;
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** Subnets whose addresses we give out, and our own address in each. They change with the interfaces. */
   readonly served: () => readonly { readonly address: Ipv4; readonly subnet: Subnet }[];

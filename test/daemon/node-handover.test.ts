@@ -140,7 +140,7 @@ describe('plan', () => {
     const { token } = boot();
     const text = await handover.plan(token, peer);
     expect(text).toMatch(
-      /^PLAN_NODE='red5'\nPLAN_TIME='0'\nPLAN_REFUSAL='The overlay of red5 is damaged: .*cardless reimage red5 gives it a fresh one.*'\n$/,
+      /^PLAN_NODE='red5'\nPLAN_TIME='0'\nPLAN_REFUSAL='The overlay of red5 is damaged: .*cardless overlay reset red5 gives it a fresh one.*'\n$/,
     );
     handover.event(token, peer, 'failed', 'plan: The overlay of red5 is damaged');
     expect(sessions.of(red5)).toMatchObject({ outcome: 'failed', failure: 'plan: The overlay of red5 is damaged' });
