@@ -216,6 +216,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         .flatMap(({ settings: { subnet, relayed }, facts }) =>
           [subnet ?? facts.subnet, ...relayed.map((far) => far.subnet)].map((own) => ({ address: facts.address, subnet: own })),
         ),
+    isServing: () => interfaces.length > 0,
     status: async () => ({
       pid: process.pid,
       store: await space.now(),

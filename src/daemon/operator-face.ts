@@ -6,7 +6,7 @@ import type { Settings } from '../config/schema.ts';
 import type { Clock } from '../domain/clock.ts';
 import type { ImageDigest } from '../domain/image.ts';
 import type { Ipv4, Subnet } from '../domain/ipv4.ts';
-import type { Node } from '../domain/node.ts';
+import type { Node, NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import type { DataVolumes } from '../overlays/data-volumes.ts';
@@ -32,7 +32,7 @@ import { createImageService } from './image-service.ts';
 import type { ImageVersions } from './image-versions.ts';
 import type { Jobs } from './jobs.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
-import { createNodeService, removeNodes } from './node-service.ts';
+import { createNodeService, removeLeftovers } from './node-service.ts';
 import { createOverlayService } from './overlay-service.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
@@ -62,6 +62,8 @@ export interface OperatorFaceOptions {
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** Subnets whose addresses we give out, and our own address in each. They change with the interfaces. */
   readonly served: () => readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
+  /** Whether any interface is served. */
+  readonly isServing: () => boolean;
   readonly status: () => Promise<object>;
   readonly clock: Clock;
   readonly log: Logger;
@@ -76,13 +78,14 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     leaseHolder: (address: Ipv4) => leases.nodeOf(address),
   };
   const imageRef = versions.assignable.bind(versions);
+  const afterRemoval = (names: readonly NodeName[]): Promise<void> => removeLeftovers(names, options);
   const onChange = (): void => {};
   const nextImages = async (node: Node): Promise<readonly ImageDigest[]> => (await versions.nextOf([node]))[0] ?? [];
   return createAdminFace({
     status: options.status,
     nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
-    fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),
-    claims: new Claims({ ...options, store: options.claims, onChange }),
+    fleet: createFleetService({ ...options, facts, imageRef, afterRemoval, onChange }),
+    claims: new Claims({ ...options, store: options.claims, afterRemoval, onChange }),
     images: createImageService({ places, versions, jobs }),
     versions: createVersionService(versions, new ImageInspection({ ...options, places, settings, versions, jobs })),
     commits: createCommitService(options),
