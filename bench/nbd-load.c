@@ -11,6 +11,7 @@
  */
 #include <arpa/inet.h>
 #include <endian.h>
+#include <errno.h>
 #include <netinet/tcp.h>
 #include <signal.h>
 #include <stdint.h>
@@ -66,13 +67,24 @@ static struct sockaddr_in address_of(const char *host, const char *port) {
     return address;
 }
 
+/* To a port that only root may take: others get no disk. */
+static void bind_privileged(int fd, uint32_t from) {
+    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(from)};
+    for (uint16_t port = 1023; port >= 665; port--) {
+        own.sin_port = htons(port);
+        if (bind(fd, (struct sockaddr *)&own, sizeof own) == 0) return;
+        if (errno != EADDRINUSE) break;
+    }
+    fail("bind");
+}
+
 /* `from` is an address of this machine in host byte order, or 0 for any. */
 static int connect_to(const char *host, const char *port, uint32_t from) {
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     int one = 1;
     struct sockaddr_in to = address_of(host, port);
-    struct sockaddr_in own = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(from)};
-    if (fd < 0 || bind(fd, (struct sockaddr *)&own, sizeof own) < 0) fail("bind");
+    if (fd < 0) fail("socket");
+    bind_privileged(fd, from);
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
     if (connect(fd, (struct sockaddr *)&to, sizeof to) < 0) fail("connect");
     return fd;

@@ -115,8 +115,7 @@ int main(int argc, char **argv)
         client->target.export_name = argv[3];
         client->target.server.sin_family = AF_INET;
         client->target.server.sin_port = htons(atoi(argv[2]));
-        client->target.source.sin_family = AF_INET;
-        client->target.source.sin_addr.s_addr = htonl(ntohl(first.s_addr) + i);
+        client->target.source.s_addr = htonl(ntohl(first.s_addr) + i);
         if (inet_pton(AF_INET, argv[1], &client->target.server.sin_addr) != 1 || pthread_create(&thread, &small, live, client)) {
             perror("nbd-storm");
             return 1;

@@ -8,13 +8,16 @@ const image = 'debian-docker';
 const makeImage = [
   'set -e',
   'rm -rf /tmp/c; mkdir /tmp/c',
-  'for program in /bin/sh /bin/cat /bin/uname; do',
+  'for program in /bin/sh /bin/bash /bin/cat /bin/uname; do',
   '  cp -L --parents "$program" /tmp/c',
   '  ldd "$program" | grep -o \'/[^ ]*\' | xargs -I{} cp -L --parents {} /tmp/c',
   'done',
   'echo from-the-image >/tmp/c/words',
   'tar -C /tmp/c -c . | docker import - own >/dev/null',
 ].join('\n');
+
+/** Says which of the server's ports can be connected to: that of its pages, not that of the disks. */
+const reach = 'for port in 8067 10809; do (exec 3<>/dev/tcp/10.78.0.1/$port) 2>/dev/null && echo $port; done; true';
 
 test('Docker runs a container with overlay2 on the data volume, and both outlive a reimage', async () => {
   // Not by the lab's server, which has no way to a mirror.
@@ -37,6 +40,9 @@ test('Docker runs a container with overlay2 on the data volume, and both outlive
   await ssh(makeImage);
   const run = 'docker run --rm --network none';
   expect(await ssh(`${run} own /bin/sh -c 'cat /words; uname -s'`)).toBe('from-the-image\nLinux');
+  expect(await ssh(`docker run --rm own /bin/bash -c '${reach}'`)).toBe('8067');
+  expect(await ssh(`setpriv --reuid 65534 --clear-groups bash -c '${reach}'`)).toBe('8067');
+  expect(await ssh(`bash -c '${reach}'`)).toBe('8067\n10809');
   await ssh(`${run} --name kept -v kept:/kept own /bin/sh -c 'echo written >/kept/file'`);
 
   await command('reimage', 'pc1');

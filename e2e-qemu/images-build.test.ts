@@ -39,8 +39,8 @@ describe('images', () => {
     const { cache } = findPlaces({ env: process.env });
     const work = await mkdtemp(join(tmpdir(), 'cardless-initramfs-'));
     const { signal } = new AbortController();
-    const common = { cache, signal, fresh: false, onProgress: () => undefined };
-    const tree = await buildTree(await loadRecipe('debian-13'), arch, { ...common, work: join(work, 'tree') });
+    const common = { cache, signal, fresh: false, now: new Date(), onProgress: () => undefined };
+    await using tree = await buildTree(await loadRecipe('debian-13'), arch, { ...common, work: join(work, 'tree') });
     const build = async (name: string): Promise<Buffer> => {
       const output = join(work, `${name}.img`);
       await buildInitramfs({

@@ -64,9 +64,10 @@ test('a PC whose disk image was imported boots to ready, and nothing of the disk
   await pc.powerOn();
   await ready(lab.server, 'pc1', pc);
   const ssh = (command: string): Promise<string> => lab.server.ssh('pc1', command, new AbortController().signal);
-  expect(await ssh('systemctl is-active systemd-networkd; networkctl --no-legend list eth0')).toMatch(
-    /^active\n.*eth0\s+ether\s+\S+\s+unmanaged/,
+  expect(await ssh('systemctl is-active systemd-networkd; networkctl --no-pager status eth0')).toMatch(
+    /^active\n.*00-cardless\.network.*\(configured\)/s,
   );
+  expect(await ssh('ip -o -4 address show eth0')).not.toContain('dynamic');
   expect(await ssh('systemctl --failed --no-legend')).toBe('');
   expect(await ssh('wc -l </proc/swaps; cat /etc/machine-id; test -e /swapfile || echo gone')).toMatch(
     /^1\n(?!0123456789abcdef)[0-9a-f]{32}\ngone$/,

@@ -34,6 +34,11 @@ enum { greeting_ms = 700 };
 #ifndef USER_TIMEOUT_MS
 #define USER_TIMEOUT_MS 20000
 #endif
+/*
+ * A port that only root may take is how the server tells this program from the node's users (src/servers/nbd/fence.sh). The
+ * range is that of the kernel's NFS client: above 623 and 664, which a network card may keep for remote management.
+ */
+enum { lowest_port = 665, highest_port = 1023 };
 
 struct disk {
     uint64_t size;
@@ -44,7 +49,7 @@ struct disk {
 struct target {
     struct sockaddr_in server;
     /* Left zero where the kernel may choose. */
-    struct sockaddr_in source;
+    struct in_addr source;
     const char *export_name;
 };
 
@@ -123,8 +128,9 @@ static void abort_connection(int fd)
     connect(fd, &nobody, sizeof nobody);
 }
 
-static int connect_server(const struct target *to, int limit_ms)
+static int connect_from(const struct target *to, int port, int limit_ms)
 {
+    struct sockaddr_in source = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr = to->source };
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
     if (fd < 0)
@@ -136,7 +142,9 @@ static int connect_server(const struct target *to, int limit_ms)
     set_option(fd, IPPROTO_TCP, TCP_KEEPIDLE, 10);
     set_option(fd, IPPROTO_TCP, TCP_KEEPINTVL, 5);
     set_option(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
-    if ((to->source.sin_family && bind(fd, (const struct sockaddr *)&to->source, sizeof to->source)) ||
+    /* So that a service of the node that wants this port can listen there all the same. */
+    set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (bind(fd, (const struct sockaddr *)&source, sizeof source) ||
         connect(fd, (const struct sockaddr *)&to->server, sizeof to->server)) {
         int error = errno;
         close(fd);
@@ -146,6 +154,20 @@ static int connect_server(const struct target *to, int limit_ms)
     }
     heartbeat();
     return fd;
+}
+
+/* A port may be taken, or still wait out its last connection to this server, of which only connect knows. */
+static int connect_server(const struct target *to, int limit_ms)
+{
+    int ports = highest_port - lowest_port + 1;
+    int first = rand() % ports;
+
+    for (int i = 0; i < ports; i++) {
+        int fd = connect_from(to, lowest_port + (first + i) % ports, limit_ms);
+        if (fd >= 0 || (errno != EADDRINUSE && errno != EADDRNOTAVAIL))
+            return fd;
+    }
+    return -1;
 }
 
 static int negotiate(int fd, const char *export_name, struct disk *disk)

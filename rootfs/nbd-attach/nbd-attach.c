@@ -21,6 +21,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/reboot.h>
@@ -35,6 +36,7 @@
 static int device;
 
 #include "netlink.h"
+#include "guard.h"
 
 /* Settings as macros can be changed by a test that shows what they prevent. */
 #ifndef ABORT_OLD
@@ -49,6 +51,11 @@ static int device;
 static const char *const io_timeout_ms = "5000";
 /* The disk was made anew under a node that runs: its old one does not come back. */
 static const int other_disk_limit_s = 60;
+/*
+ * The server hangs up while somebody copies the disk (fence.sh, hold), which may take minutes and is no fault of a node that
+ * boots. 20 tries with 4 s each for that lock are over in two. Less than the deadline of the initramfs, to say what it was.
+ */
+static const int not_now_limit_s = 600;
 /* What the server offers instead of a disk that may have lost what it acknowledged (src/daemon/exports.ts). */
 static const char reboot_mark[] = "CARDLESS REBOOT\n";
 
@@ -267,18 +274,38 @@ static int set_target(char **argv)
     return inet_pton(AF_INET, argv[2], &target.server.sin_addr) == 1 ? 0 : -1;
 }
 
+/* Before anything of the node's system runs. Without, what the node forwards can reach its disks: better than no disks. */
+static void guard_disks(void)
+{
+    if (keep_to_root(&target.server))
+        say("containers are not kept from the disks: %s", strerror(errno));
+}
+
+/* Not of the clock: boards without a battery all have the same time and process numbers at this point. */
+static void seed_random(void)
+{
+    unsigned seed;
+
+    memcpy(&seed, (const void *)getauxval(AT_RANDOM), sizeof seed);
+    srand(seed);
+}
+
 static int first_connection(struct disk *disk)
 {
     struct patience patience = fresh;
+    struct timespec start, now;
+    int attempt = 0;
 
-    for (int attempt = 1;; attempt++) {
+    clock_gettime(CLOCK_MONOTONIC, &start);
+    for (;;) {
         int fd = open_disk(&target, disk, &patience);
         if (fd >= 0 && asks_for_reboot(disk)) {
             close(fd);
             fd = -1;
             errno = ESTALE;
         }
-        if (fd >= 0 || attempt == 20)
+        clock_gettime(CLOCK_MONOTONIC, &now);
+        if (fd >= 0 || (errno == ECONNRESET ? now.tv_sec - start.tv_sec > not_now_limit_s : ++attempt == 20))
             return fd;
         back_off(&patience);
     }
@@ -299,13 +326,14 @@ int main(int argc, char **argv)
     kmsg = fopen("/dev/kmsg", "we");
     if (!kmsg)
         return give_up("/dev/kmsg");
-    nl = open_netlink();
+    nl = open_netlink(NETLINK_GENERIC);
     if (argc == 3)
         return detach(nl);
     if (set_target(argv))
         return give_up(argv[2]);
-    srand(time(NULL) ^ getpid());
-    events = open_netlink();
+    seed_random();
+    guard_disks();
+    events = open_netlink(NETLINK_GENERIC);
     if (nl < 0 || events < 0 || resolve_family(nl, &family, &group))
         return give_up("netlink");
     /* Joined before the first connection, so that no death goes unheard. */

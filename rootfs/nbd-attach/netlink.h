@@ -2,6 +2,7 @@
  * The kernel's side: attaching a socket to /dev/nbdN by generic netlink. Numbers and attributes are those of
  * <linux/nbd-netlink.h>.
  */
+#include <linux/fib_rules.h>
 #include <linux/genetlink.h>
 #include <linux/nbd-netlink.h>
 #include <linux/netlink.h>
@@ -19,7 +20,10 @@ static const int block_size = 512;
 
 struct message {
     struct nlmsghdr head;
-    struct genlmsghdr genl;
+    union {
+        struct genlmsghdr genl;
+        struct fib_rule_hdr rule;
+    };
     char attributes[512];
 };
 
@@ -48,15 +52,20 @@ static void put_socket(struct message *m, int fd)
     list->nla_len = (char *)m + m->head.nlmsg_len - (char *)list;
 }
 
-static void start_message(struct message *m, uint16_t family, uint8_t command)
+static void start_request(struct message *m, uint16_t type, size_t header_length)
 {
     static uint32_t sequence = 1;
 
     memset(m, 0, sizeof *m);
-    m->head.nlmsg_len = NLMSG_LENGTH(GENL_HDRLEN);
-    m->head.nlmsg_type = family;
+    m->head.nlmsg_len = NLMSG_LENGTH(header_length);
+    m->head.nlmsg_type = type;
     m->head.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK;
     m->head.nlmsg_seq = sequence++;
+}
+
+static void start_message(struct message *m, uint16_t family, uint8_t command)
+{
+    start_request(m, family, GENL_HDRLEN);
     m->genl.cmd = command;
     m->genl.version = 1;
 }
@@ -139,10 +148,10 @@ static int resolve_family(int nl, uint16_t *family, uint32_t *group)
     }
 }
 
-static int open_netlink(void)
+static int open_netlink(int protocol)
 {
     struct sockaddr_nl self = { .nl_family = AF_NETLINK };
-    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_GENERIC);
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, protocol);
 
     if (fd < 0 || bind(fd, (struct sockaddr *)&self, sizeof self))
         return -1;

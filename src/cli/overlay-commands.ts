@@ -3,6 +3,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { withServer } from './admin-client.ts';
 import type { Context } from './context.ts';
+import { CopiedState, copiedText } from './copied-state.ts';
 import { followJob } from './follow-job.ts';
 import { bytes } from './format.ts';
 import { OverlayListing, overlayTable, overlayText } from './overlay/overlay-view.ts';
@@ -12,7 +13,7 @@ const Done = z.looseObject({
   digest: z.string().optional(),
   label: z.string().optional(),
   when: z.string().optional(),
-  consistency: z.string().optional(),
+  copied: CopiedState.optional(),
   directory: z.string().optional(),
   bytes: z.number().optional(),
   paths: z.array(z.string()).optional(),
@@ -48,7 +49,7 @@ export function addOverlayCommands(program: Command, contextOf: () => Context): 
 
   overlay
     .command('snapshot')
-    .description('keep the state that an overlay has now; of a running node it is as after a power cut')
+    .description('keep the state that an overlay has now; a node that runs holds still for it where its agent answers')
     .argument('<names>', aRange)
     .option('--as <label>', 'what to call it (default: date and time, in UTC)')
     .option(...ofVersion)
@@ -58,7 +59,7 @@ export function addOverlayCommands(program: Command, contextOf: () => Context): 
         path: pathOf(names, 'snapshot'),
         body: options,
         isJob: true,
-        say: (done) => `${done.node}: kept as ${done.label} (${done.consistency})`,
+        say: (done) => `${done.node}: kept as ${done.label}${copied(done)}`,
       }),
     );
 
@@ -90,7 +91,7 @@ export function addOverlayCommands(program: Command, contextOf: () => Context): 
         path: pathOf(from, 'clone'),
         body: { ...options, to },
         isJob: true,
-        say: (done) => `${done.node} has the state of ${from}${when(done)} (${done.consistency})`,
+        say: (done) => `${done.node} has the state of ${from}${when(done)}${copied(done)}`,
       }),
     );
 
@@ -177,7 +178,13 @@ function addMounts(overlay: Command, run: (verb: Verb) => Promise<void>): void {
     .option(...ofVersion)
     .action((name: string, directory: string | undefined, options: object) => {
       const body = { ...options, ...(directory === undefined ? {} : { directory: resolve(directory) }) };
-      return run({ method: 'POST', path: pathOf(name, 'mount'), body, isJob: true, say: (done) => `${done.node} is at ${done.directory}` });
+      return run({
+        method: 'POST',
+        path: pathOf(name, 'mount'),
+        body,
+        isJob: true,
+        say: (done) => `${done.node} is at ${done.directory}${copied(done)}`,
+      });
     });
   overlay
     .command('unmount')
@@ -204,4 +211,8 @@ function pathOf(names: string, verb?: string): string {
 
 function when(done: Done): string {
   return done.when === 'next boot' ? ' at its next boot' : '';
+}
+
+function copied(done: Done): string {
+  return done.copied ? `; ${copiedText(done.copied)}` : '';
 }

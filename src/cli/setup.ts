@@ -26,6 +26,7 @@ const serve: Tools = {
   'mkfs.ext4': 'e2fsprogs',
   'ssh-keygen': 'openssh-client',
   ip: 'iproute2',
+  perl: 'perl-base',
   setpriv: 'util-linux',
   ...extras,
 };

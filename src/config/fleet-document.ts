@@ -176,8 +176,8 @@ function orEmpty<T extends z.ZodType>(schema: T): z.ZodPreprocess<T> {
 
 export const FleetDocument = z.strictObject({
   settings: SettingsDocument.optional(),
-  groups: z.record(z.string(), orEmpty(GroupDocument)).optional(),
-  nodes: z.record(z.string(), orEmpty(NodeDocument)).optional(),
+  groups: orEmpty(z.record(z.string(), orEmpty(GroupDocument))).optional(),
+  nodes: orEmpty(z.record(z.string(), orEmpty(NodeDocument))).optional(),
   dns: z.strictObject({ records: z.array(DnsRecord).default([]) }).optional(),
 });
 export type FleetDocument = z.infer<typeof FleetDocument>;

@@ -138,6 +138,16 @@ export class BootSessions {
     return next;
   }
 
+  /** The node is another board from now on: what the one before it began is over. */
+  end(node: NodeName): void {
+    const session = this.#current.get(node);
+    if (session) {
+      const { address: _address, agentKey: _agentKey, ...rest } = session;
+      this.#save({ ...rest, outcome: 'replaced' });
+    }
+    this.#waitingLines.delete(node);
+  }
+
   forget(node: NodeName): void {
     this.#unsaved.get(node)?.();
     this.#unsaved.delete(node);

@@ -6,15 +6,17 @@ import type { Clock } from '../domain/clock.ts';
 import { systemCode, UserError } from '../domain/errors.ts';
 import { type Image, type ImageDigest, parseImageDigest, parseImageName, shortDigest } from '../domain/image.ts';
 import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
+import type { CopiedState } from '../domain/overlay.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import { type CommitResult, commitImage } from '../images/commit/commit.ts';
+import { checkCopy } from '../overlays/check-disk.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { StoreSpace } from '../overlays/store-space.ts';
 import type { Turns } from '../overlays/turns.ts';
 import type { CommitAdmin, ImageCommit } from '../servers/http/admin/commit-routes.ts';
 import type { NodeStore } from '../store/nodes.ts';
-import type { AgentOrders } from './agent-orders.ts';
 import type { BootSessions } from './boot-sessions.ts';
+import type { DiskCopies } from './disk-copies.ts';
 import { lockOf } from './image-versions.ts';
 import type { Job, Jobs, JobWork } from './jobs.ts';
 import { usedBy } from './overlay-target.ts';
@@ -26,11 +28,9 @@ export interface CommitServiceOptions {
   readonly images: ImageCatalog;
   readonly overlays: OverlayDisks;
   readonly jobs: Jobs;
-  readonly agents: AgentOrders;
+  readonly copies: DiskCopies;
   readonly turns: Turns;
   readonly space: StoreSpace;
-  /** Nobody writes to this disk until the result is disposed. */
-  readonly hold: (disk: string) => Promise<AsyncDisposable>;
   readonly clock: Clock;
 }
 
@@ -41,7 +41,7 @@ export function createCommitService(options: CommitServiceOptions): CommitAdmin 
 }
 
 async function startCommit(request: ImageCommit, options: CommitServiceOptions, running: Map<NodeName, string>): Promise<Job> {
-  const { nodes, places, images, overlays, jobs, agents, sessions, hold, clock } = options;
+  const { nodes, places, images, jobs, clock } = options;
   const node = nodes.require(parseNodeName(request.node));
   const choice = choiceOf(request);
   const digest = await chooseOverlay(node, request.digest, options);
@@ -54,7 +54,6 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
   if (busy !== undefined) {
     throw new UserError('in-use', `Job ${busy} is committing ${node.name} already`, { hint: 'Wait for it, or cancel it' });
   }
-  const runsOnIt = sessions.of(node.name)?.digest === digest;
   const title = request.dryRun ? `changes of ${node.name}` : `commit ${node.name} as ${name}`;
   const work: JobWork = async (signal, onProgress) => {
     try {
@@ -73,10 +72,7 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
           dryRun: request.dryRun,
           now: clock.now(),
         },
-        disk: overlays.pathOf(node.name, digest),
-        hold,
-        inTurn: (copy) => copyInTurn(node, digest, copy, options),
-        ...(runsOnIt ? { freeze: (work: () => Promise<void>) => agents.whileFrozen(node.name, work) } : {}),
+        copyDisk: (to) => copyInTurn(node, digest, to, signal, options),
         signal,
         onProgress,
       });
@@ -92,17 +88,20 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
 }
 
 /** No boot, snapshot or reset of the node while its disk is read. The rest of a commit works on the copy. */
-async function copyInTurn<T>(
+async function copyInTurn(
   { name }: Node,
   digest: ImageDigest,
-  copy: () => Promise<T>,
-  { turns, space, overlays }: CommitServiceOptions,
-): Promise<T> {
-  return await turns.take([name], 'commit', async () => {
+  to: string,
+  signal: AbortSignal,
+  { turns, space, overlays, copies }: CommitServiceOptions,
+): Promise<CopiedState> {
+  const state = await turns.take([name], 'commit', async () => {
     const bytes = (await overlays.sharesBlocks()) ? 0 : await usedBy(name, digest, { overlays });
     await space.require(bytes, `a copy of the overlay of ${name}`);
-    return await copy();
+    return await copies.take(name, digest, to, signal);
   });
+  await checkCopy(name, to, signal);
+  return state;
 }
 
 /** Paths as people write them, with or without a slash at either end. @throws UserError bad-input */

@@ -34,12 +34,11 @@ import { BootRamdisks } from './boot-ramdisk.ts';
 import { BootService, type Face } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
 import { startDhcp } from './dhcp-service.ts';
+import { DiskCopies } from './disk-copies.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
-import { ExportFiles } from './fleet/export-files.ts';
-import { createExportService } from './fleet/export-service.ts';
+import { createExporting } from './fleet/exporting.ts';
 import { NodeContents } from './fleet/node-contents.ts';
-import { createSshAccess } from './fleet/ssh-access.ts';
 import { HostKeys } from './identity.ts';
 import { ImageVersions } from './image-versions.ts';
 import { InterfaceWatch } from './interface-watch.ts';
@@ -177,9 +176,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const agents = new AgentOrders(sessions, clock);
   // Beside the keys of nodes, under a name that no node can have.
   const sshCa = new SshCa(join(places.keys, '_ca'));
-  const known = { nodes, sessions, hostKeys, hostCa: () => sshCa.publicKey(), addressOf, domain: settings.domain };
-  const exported = createExportService(known);
-  const exportFiles = stack.use(new ExportFiles({ wanted: settings.exports, exports: exported, clock, log }));
+  const exporting = createExporting({ settings, nodes, sessions, hostKeys, ca: sshCa, addressOf, clock, log });
+  stack.use(exporting.files);
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
@@ -193,8 +191,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();
   exports.startServing(clock);
-  exportFiles.start();
+  exporting.files.start();
 
+  const copies = new DiskCopies({ overlays, sessions, exports, agents, hold, clock });
   const face = createOperatorFace({
     places,
     settings,
@@ -215,19 +214,18 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     space,
     turns,
     hostKeys,
-    agents,
+    copies,
     jobs,
-    hold,
     addressOf,
-    exported,
-    ssh: createSshAccess({ ...known, ca: sshCa, exported, log }),
-    onChange: exportFiles.touch,
+    agents,
+    exporting,
     served: () =>
       interfaces
         .filter((entry) => entry.settings.mode === 'full')
         .flatMap(({ settings: { subnet, relayed }, facts }) =>
           [subnet ?? facts.subnet, ...relayed.map((far) => far.subnet)].map((own) => ({ address: facts.address, subnet: own })),
         ),
+    isServing: () => interfaces.length > 0,
     status: async () => ({
       pid: process.pid,
       store: await space.now(),
@@ -328,7 +326,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       ready: (key, peer, said) => handover.ready(key, peer, said),
       agent: agents,
       space: (key, peer, what, percent) => handover.space(key, peer, what, percent),
-      export: exportFiles.published,
+      export: exporting.files.published,
       piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),
     });

@@ -6,6 +6,7 @@ import { type ImageRef, imageNameOf, latestTag, parseImageRef, parseImageTag, re
 import type { Node } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import { forgetContents, knownSummary } from '../images/contents.ts';
+import { findOldTrees, removeOldTrees } from '../images/kept-trees.ts';
 import { findGarbage, imageNeeds, imageText, type Needs, type NodeFacts, nextBoots } from '../policy/image-needs.ts';
 import type { ImageCollection, ImageSelection, ImageTagging } from '../servers/http/admin/version-routes.ts';
 import type { ImageTagStore } from '../store/image-tags.ts';
@@ -193,7 +194,7 @@ export class ImageVersions {
   }
 
   async collect({ dryRun, keep }: ImageCollection): Promise<object> {
-    const { images, jobs } = this.#options;
+    const { images, jobs, places } = this.#options;
     const all = await images.list();
     const needs = await this.#needs(all);
     const busy = (image: Image): boolean => jobs.touching([lockOf(image.name)]) !== undefined;
@@ -209,8 +210,10 @@ export class ImageVersions {
       }
       removed.push(image);
     }
+    const trees = await (dryRun ? findOldTrees : removeOldTrees)(places.cache, new Date());
     return {
       dryRun,
+      trees,
       removed: removed.map(removedView),
       bytes: removed.reduce((sum, image) => sum + totalBytes(image), 0),
       kept: kept.map(({ image, why }) => ({ name: image.name, digest: image.digest, arch: image.arch, why })),

@@ -2,12 +2,13 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { messageOf, UserError } from '../domain/errors.ts';
-import { type Image, shortDigest } from '../domain/image.ts';
+import { type Image, type ImageDigest, shortDigest } from '../domain/image.ts';
 import type { Node, NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import { carryPaths, type RootImage } from '../overlays/carry.ts';
+import { checkDisk } from '../overlays/check-disk.ts';
 import type { DataVolumes } from '../overlays/data-volumes.ts';
-import { checkDisk, statOf } from '../overlays/disk-file.ts';
+import { statOf } from '../overlays/disk-file.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { StoreSpace } from '../overlays/store-space.ts';
 import type { Turns } from '../overlays/turns.ts';
@@ -112,7 +113,7 @@ export class NodeDisksMaker {
       disk,
       'overlay',
       news,
-      `cardless reimage ${name} gives it a fresh one, cardless overlay restore ${name} LABEL an earlier state`,
+      `cardless overlay reset ${name} gives it a fresh one, cardless overlay restore ${name} LABEL an earlier state`,
     );
     await this.#grow('overlay', news, bytes, async () => {
       if (!(await this.#isSmaller(disk, bytes, `growing the overlay of ${name}`, overlays))) {
@@ -220,15 +221,19 @@ export class NodeDisksMaker {
       throw new UserError('not-found', `${name} has no overlay of version ${shortDigest(from.digest)}`);
     }
     const source = overlays.pathOf(name, from.digest);
-    const { ok, result } = await checkDisk(source);
-    if (!ok) {
-      throw new UserError('failed', `The overlay of version ${shortDigest(from.digest)} is damaged: ${result}`);
-    }
+    const requireWhole = async (disk: string, version: ImageDigest): Promise<void> => {
+      const { ok, result } = await checkDisk(disk, { full: true });
+      if (!ok) {
+        throw new UserError('failed', `The overlay of ${name} of version ${shortDigest(version)} is damaged: ${result}`);
+      }
+    };
+    await requireWhole(source, from.digest);
     const copied = Number((await statOf(overlays.pathOf(name, to.digest)))?.blocks ?? 0) * 512;
     await space.require((await overlays.sharesBlocks()) ? 0 : copied, `what is carried over on ${name}`);
     const place = join(work, `carry-${name}`);
     await mkdir(place, { recursive: true });
     await overlays.rewrite(name, to.digest, async (disk) => {
+      await requireWhole(disk, to.digest);
       await carryPaths({
         from: { root: this.rootOf(from), disk: source },
         to: { root: this.rootOf(to), disk },

@@ -107,7 +107,8 @@ export class NodeHandover {
     const agentKey = session.agentKey ?? randomBytes(24).toString('base64url');
     const hostKey = await hostKeys.of(node.name);
     const files = contents.filesOf(node, nodes.list());
-    const [parts = []] = await contents.partsOf([node], nodes.list());
+    // What it boots, whatever its reference stands for by now.
+    const [parts = []] = await contents.partsOf([node], nodes.list(), [[session.digest]]);
     const seed = await packSeed({ files, hostKey, agentKey, server, httpPort });
     sessions.change(node.name, { agentKey, content: Object.fromEntries(parts.map(({ what, value }) => [what, value])) });
     sessions.record(node.name, 'root', 'seed', `${seed.length} bytes`);

@@ -11,6 +11,7 @@ import type { DataVolumes } from '../overlays/data-volumes.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { Turns } from '../overlays/turns.ts';
 import { checkFleet, type FleetFacts } from '../policy/check-fleet.ts';
+import { expandNames } from '../policy/node-set.ts';
 import { holdersOf } from '../process/disk-holders.ts';
 import type { inheritable, NodeAdmin, NodeChange } from '../servers/http/admin/node-routes.ts';
 import type { NodeStore, NodeUpdate } from '../store/nodes.ts';
@@ -53,21 +54,17 @@ export function createNodeService(options: NodeServiceOptions): NodeAdmin {
     add: async (request) => {
       const image = request.image === undefined ? undefined : await options.imageRef(request.image, request.force ?? false);
       const { added, same } = nodesToAdd(request, image, nodes, options.facts);
+      const after = nodes.preview({ ...nodes.fleet, add: added, update: [], remove: [] });
       if (!request.dryRun) {
         nodes.add(added);
-        for (const mac of unclaimed
-          .list()
-          .filter((board) =>
-            added.some(({ serial, macs }) => macs.includes(board.mac) || (serial !== undefined && serial === board.serial)),
-          )) {
-          unclaimed.forget(mac.mac);
+        for (const node of added) {
+          unclaimed.forgetBoard(node);
         }
         onChange();
       }
-      return [
-        ...added.map((node) => ({ ...(nodes.get(node.name) ?? node), added: true })),
-        ...same.map((node) => ({ ...nodes.require(node.name), added: false })),
-      ];
+      const isAdded = new Set(added.map(({ name }) => name));
+      const isMeant = new Set([...added, ...same].map(({ name }) => name));
+      return after.filter(({ name }) => isMeant.has(name)).map((node) => ({ ...node, added: isAdded.has(node.name) }));
     },
     show: (names) =>
       Promise.all(
@@ -79,24 +76,27 @@ export function createNodeService(options: NodeServiceOptions): NodeAdmin {
         })),
       ),
     change: async (names, request) => {
-      const chosen = nodesOf(nodes, names);
       const image = request.image === undefined ? undefined : await options.imageRef(request.image, request.force ?? false);
-      const addresses = typeof request.ip === 'string' ? paired(request.ip, namesIn(chosen), 'addresses').map(parseIpv4) : [];
-      const update = await Promise.all(
-        chosen.map(async (node, index) => ({
-          name: node.name,
-          change: {
-            ...(await nodeChange(node, request, image, options)),
-            ...(request.ip === null ? { address: null } : {}),
-            ...(addresses[index] ? { address: addresses[index] } : {}),
-          },
-        })),
-      );
+      if (request.dataSize !== undefined) {
+        for (const node of nodesOf(nodes, names)) {
+          await checkDataSize(node.name, request.dataSize, options);
+        }
+      }
+      // From here on nothing is waited for: nobody else changes what is read.
+      const chosen = nodesOf(nodes, names);
+      const addresses = addressesFor(names, chosen, request.ip);
+      const update = chosen.map((node) => ({
+        name: node.name,
+        change: {
+          ...nodeChange(node, request, image, options),
+          ...(addresses === undefined ? {} : { address: addresses.get(node.name) ?? null }),
+        },
+      }));
       const change = { ...nodes.fleet, add: [], remove: [], update };
-      const after = nodes.preview(change);
-      const [problem] = checkFleet({ ...nodes.fleet, nodes: after }, options.facts, () => []);
-      if (problem) {
-        throw new UserError('bad-input', problem.message);
+      const [before, after] = [{ nodes: nodes.list(), groups: nodes.fleet.groups }, nodes.preview(change)];
+      const problems = checkFleet({ ...before, nodes: after }, before, options.facts, () => []);
+      if (problems.length > 0) {
+        throw new UserError('bad-input', problems.map(({ message }) => message).join('. '), { hint: 'Nothing was changed' });
       }
       if (request.dryRun) {
         return after.filter(({ name }) => chosen.some((node) => node.name === name));
@@ -125,8 +125,25 @@ export function createNodeService(options: NodeServiceOptions): NodeAdmin {
   };
 }
 
-function namesIn(nodes: readonly Node[]): NodeName[] {
-  return nodes.map(({ name }) => name);
+/**
+ * In the order in which the nodes are written, for a set has another: that of the registry. Undefined: nothing was said.
+ * @throws UserError bad-input
+ */
+function addressesFor(names: string, chosen: readonly Node[], ip: string | null | undefined): Map<NodeName, Ipv4 | null> | undefined {
+  if (ip === undefined || ip === null) {
+    return ip === null ? new Map() : undefined;
+  }
+  const [only] = chosen;
+  if (chosen.length === 1 && only) {
+    return new Map([[only.name, parseIpv4(ip)]]);
+  }
+  if (/[@~=!]|(^|,)\s*-/.test(names)) {
+    throw new UserError('bad-input', `It is not said which of "${names}" gets which address`, {
+      hint: 'Name the nodes in their order, as in: cardless node set red[5-7] --ip 192.168.1.[5-7]',
+    });
+  }
+  const written = expandNames(names).map(parseNodeName);
+  return new Map(paired(ip, written, 'addresses').map((address, index) => [written[index] ?? parseNodeName('none'), parseIpv4(address)]));
 }
 
 async function viewOf(node: Node, options: NodeServiceOptions): Promise<object> {
@@ -153,11 +170,8 @@ async function viewOf(node: Node, options: NodeServiceOptions): Promise<object> 
   };
 }
 
-async function nodeChange(node: Node, request: NodeChange, image: ImageRef | undefined, options: NodeServiceOptions): Promise<NodeUpdate> {
-  const { hold, carry, dataSize, group, inherit = [] } = request;
-  if (dataSize !== undefined) {
-    await checkDataSize(node.name, dataSize, options);
-  }
+function nodeChange(node: Node, request: NodeChange, image: ImageRef | undefined, options: NodeServiceOptions): NodeUpdate {
+  const { hold, carry, group, inherit = [] } = request;
   const { labels, ...said } = request;
   const own = Object.fromEntries(
     Object.entries({
@@ -212,7 +226,7 @@ async function checkDataSize(name: NodeName, size: string | null, { data }: Node
 type RemovalOptions = Pick<NodeServiceOptions, 'nodes' | 'data' | 'exports' | 'overlays' | 'hostKeys' | 'sessions' | 'turns'>;
 
 /** With their overlays, keys and histories; with their data volumes as well if that is wanted. */
-export async function removeNodes(all: readonly NodeName[], withData: boolean, options: RemovalOptions): Promise<object[]> {
+async function removeNodes(all: readonly NodeName[], withData: boolean, options: RemovalOptions): Promise<object[]> {
   return await options.turns.take(all, 'removal', () => removeInTurn(all, withData, options));
 }
 
@@ -240,12 +254,26 @@ async function removeInTurn(all: readonly NodeName[], withData: boolean, options
 }
 
 /** First nobody can reach its disk any more, and a node that runs will restart, then the registry forgets it, then its files go. */
-async function removeNode(node: Node, options: RemovalOptions): Promise<void> {
-  await options.exports.refuse([options.overlays.directoryOf(node.name), options.data.directoryOf(node.name)]);
-  options.nodes.remove(node.name);
-  options.sessions.forget(node.name);
-  await options.overlays.remove(node.name);
-  await options.hostKeys.remove(node.name);
+async function removeNode({ name }: Node, options: RemovalOptions): Promise<void> {
+  await options.exports.refuse([options.overlays.directoryOf(name), options.data.directoryOf(name)]);
+  options.nodes.remove(name);
+  options.sessions.forget(name);
+  await options.overlays.remove(name);
+  await options.hostKeys.remove(name);
+}
+
+/** Of nodes that are registered no longer; their data volumes stay. */
+export async function removeLeftovers(all: readonly NodeName[], options: RemovalOptions): Promise<void> {
+  for (const name of all) {
+    options.sessions.forget(name);
+  }
+  for (const name of all) {
+    await options.turns.wait(name, 'removal', async () => {
+      await options.exports.refuse([options.overlays.directoryOf(name), options.data.directoryOf(name)]);
+      await options.overlays.remove(name);
+      await options.hostKeys.remove(name);
+    });
+  }
 }
 
 /** Tokens are the node's alone, even from the operator's listings. */

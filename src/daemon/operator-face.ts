@@ -6,7 +6,7 @@ import type { Settings } from '../config/schema.ts';
 import type { Clock } from '../domain/clock.ts';
 import type { ImageDigest } from '../domain/image.ts';
 import type { Ipv4, Subnet } from '../domain/ipv4.ts';
-import type { Node } from '../domain/node.ts';
+import type { Node, NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import type { DataVolumes } from '../overlays/data-volumes.ts';
@@ -14,8 +14,6 @@ import type { MergedViews } from '../overlays/merged-view.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { StoreSpace } from '../overlays/store-space.ts';
 import type { Turns } from '../overlays/turns.ts';
-import type { ExportAdmin } from '../servers/http/admin/export-routes.ts';
-import type { SshAdmin } from '../servers/http/admin/ssh-routes.ts';
 import { createAdminFace } from '../servers/http/admin-face.ts';
 import type { ClaimStore } from '../store/claims.ts';
 import type { LeaseStore } from '../store/leases.ts';
@@ -24,8 +22,10 @@ import type { SessionStore } from '../store/sessions.ts';
 import type { AgentOrders } from './agent-orders.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import { createCommitService } from './commit-service.ts';
+import type { DiskCopies } from './disk-copies.ts';
 import type { Exports } from './exports.ts';
 import { Claims } from './fleet/claims.ts';
+import type { Exporting } from './fleet/exporting.ts';
 import { createFleetService } from './fleet/fleet-service.ts';
 import type { NodeContents } from './fleet/node-contents.ts';
 import { createNodeOrders } from './fleet/node-orders.ts';
@@ -35,7 +35,7 @@ import { createImageService } from './image-service.ts';
 import type { ImageVersions } from './image-versions.ts';
 import type { Jobs } from './jobs.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
-import { createNodeService, removeNodes } from './node-service.ts';
+import { createNodeService, removeLeftovers } from './node-service.ts';
 import { createOverlayService } from './overlay-service.ts';
 import { createPowerService } from './power/power-service.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
@@ -61,23 +61,22 @@ export interface OperatorFaceOptions {
   readonly space: StoreSpace;
   readonly turns: Turns;
   readonly hostKeys: HostKeys;
-  readonly agents: AgentOrders;
+  readonly copies: DiskCopies;
   readonly jobs: Jobs;
-  readonly hold: (disk: string) => Promise<AsyncDisposable>;
-  readonly exported: ExportAdmin;
-  readonly ssh: SshAdmin;
-  /** What nodes and exports are told about the fleet has changed. */
-  readonly onChange: () => void;
+  readonly agents: AgentOrders;
+  readonly exporting: Exporting;
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** Subnets whose addresses we give out, and our own address in each. They change with the interfaces. */
   readonly served: () => readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
+  /** Whether any interface is served. */
+  readonly isServing: () => boolean;
   readonly status: () => Promise<object>;
   readonly clock: Clock;
   readonly log: Logger;
 }
 
 export function createOperatorFace(options: OperatorFaceOptions): Express {
-  const { places, settings, leases, versions, jobs, onChange, log } = options;
+  const { places, settings, leases, versions, jobs, log } = options;
   const facts = {
     get served() {
       return options.served();
@@ -85,16 +84,18 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     leaseHolder: (address: Ipv4) => leases.nodeOf(address),
   };
   const imageRef = versions.assignable.bind(versions);
+  const afterRemoval = (names: readonly NodeName[]): Promise<void> => removeLeftovers(names, options);
+  const onChange = (): void => options.exporting.files.touch();
   const nextImages = async (node: Node): Promise<readonly ImageDigest[]> => (await versions.nextOf([node]))[0] ?? [];
   return createAdminFace({
     status: options.status,
     nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
     orders: createNodeOrders(options),
     power: createPowerService(options),
-    exports: options.exported,
-    ssh: options.ssh,
-    fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),
-    claims: new Claims({ ...options, store: options.claims, onChange }),
+    exports: options.exporting.service,
+    ssh: options.exporting.ssh,
+    fleet: createFleetService({ ...options, facts, imageRef, afterRemoval, onChange }),
+    claims: new Claims({ ...options, store: options.claims, afterRemoval, onChange }),
     images: createImageService({ places, versions, jobs }),
     versions: createVersionService(versions, new ImageInspection({ ...options, places, settings, versions, jobs })),
     commits: createCommitService(options),

@@ -2,8 +2,9 @@ import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
 import { type Image, shortDigest } from '../domain/image.ts';
 import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
-import { labelOfTime, parseDiskSize, parseRootPath, parseSnapshotLabel } from '../domain/overlay.ts';
-import { checkDisk, copySparse } from '../overlays/disk-file.ts';
+import { type CopiedState, labelOfTime, parseDiskSize, parseRootPath, parseSnapshotLabel } from '../domain/overlay.ts';
+import { checkCopy } from '../overlays/check-disk.ts';
+import { copySparse } from '../overlays/disk-file.ts';
 import { viewDirectory } from '../overlays/merged-view.ts';
 import { type DiskHolder, endHolders, holdersOf } from '../process/disk-holders.ts';
 import type {
@@ -17,7 +18,7 @@ import type {
 import type { NodeStore } from '../store/nodes.ts';
 import { namesOf, nodesOf } from './fleet/select-nodes.ts';
 import type { Job, Jobs } from './jobs.ts';
-import { atRest, endReimage, isAwaited, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
+import { endReimage, isAwaited, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
 import { overlayViews, withDisks } from './overlay-views.ts';
 
 const resetsAtOnce = 128;
@@ -132,12 +133,15 @@ async function reset(
 }
 
 async function snapshot(name: NodeName, request: OverlaySnapshot, options: OverlayServiceOptions): Promise<object> {
-  const { overlays, clock } = options;
+  const { overlays, copies, clock } = options;
   const label = request.as === undefined ? labelOfTime(clock.now()) : parseSnapshotLabel(request.as);
   const digest = await versionOf(name, request.version, options);
   await requireRoom(name, digest, options, `a snapshot of ${name}`);
-  const consistency = await atRest(name, digest, options, (hold) => overlays.snapshot(name, digest, label, { hold }));
-  return { node: name, digest, label, consistency };
+  let copied: CopiedState | undefined;
+  await overlays.snapshot(name, digest, label, async (to) => {
+    copied = await copies.takeChecked(name, digest, to);
+  });
+  return { node: name, digest, label, copied };
 }
 
 async function restore(name: NodeName, request: OverlayRestore, options: OverlayServiceOptions): Promise<object> {
@@ -173,7 +177,7 @@ async function clone(
   options: OverlayServiceOptions,
   onProgress: Parameters<Parameters<Jobs['start']>[1]>[1],
 ): Promise<object> {
-  const { overlays, nodes, images } = options;
+  const { overlays, nodes, images, copies } = options;
   const digest = await versionOf(source, request.version, options);
   const image = await images.require(digest);
   for (const to of targets) {
@@ -182,15 +186,15 @@ async function clone(
   }
   const label = parseSnapshotLabel(`clone-of-${source}`.slice(0, 63));
   const copy = `${overlays.pathOf(source, digest)}.clone.partial`;
-  const consistency = await atRest(source, digest, options, (hold) => overlays.copyAtRest(source, digest, copy, hold));
   const done: object[] = [];
   try {
+    const copied = await copies.takeChecked(source, digest, copy);
     for (const [index, to] of targets.entries()) {
       onProgress({ phase: `copying to ${to}`, fraction: index / targets.length });
       const staged = await isInUse(to, digest, options);
       await overlays.clone(copy, to, digest, label, { staged });
       await endReimage(to, digest, options);
-      done.push({ node: to, digest, label, when: staged ? 'next boot' : 'now', consistency });
+      done.push({ node: to, digest, label, when: staged ? 'next boot' : 'now', copied });
     }
   } finally {
     await overlays.discard(copy);
@@ -218,7 +222,8 @@ async function requireSameVersion(node: Node, image: Image, options: OverlayServ
 }
 
 async function mount(name: NodeName, request: OverlayMount, options: OverlayServiceOptions): Promise<object> {
-  const { overlays, images, views, disks, viewsDirectory, clock } = options;
+  const { overlays, images, views, disks, copies, viewsDirectory, clock } = options;
+  let copied: CopiedState | undefined;
   const digest = await versionOf(name, request.version, options);
   const image = await images.require(digest);
   const label = request.snapshot === undefined ? undefined : parseSnapshotLabel(request.snapshot);
@@ -226,12 +231,12 @@ async function mount(name: NodeName, request: OverlayMount, options: OverlayServ
   const copyDisk = async (to: string): Promise<void> => {
     if (label !== undefined) {
       await copySparse(await overlays.requireSnapshot(name, digest, label), to);
-      await checkDisk(to);
+      await checkCopy(name, to);
       return;
     }
-    await atRest(name, digest, options, (hold) => overlays.copyAtRest(name, digest, to, hold));
+    copied = await copies.takeChecked(name, digest, to);
   };
-  return await views.mount({
+  const view = await views.mount({
     node: name,
     digest,
     directory: viewDirectory(request.directory ?? `${viewsDirectory}/${name}`),
@@ -240,6 +245,7 @@ async function mount(name: NodeName, request: OverlayMount, options: OverlayServ
     root: disks.rootOf(image),
     copyDisk,
   });
+  return { ...view, ...(copied ? { copied } : {}) };
 }
 
 async function resize(name: NodeName, bytes: number, options: OverlayServiceOptions): Promise<object> {

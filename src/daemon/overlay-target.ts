@@ -2,7 +2,7 @@
 import type { Clock } from '../domain/clock.ts';
 import { UserError } from '../domain/errors.ts';
 import { type ImageDigest, shortDigest } from '../domain/image.ts';
-import type { Node, NodeName } from '../domain/node.ts';
+import type { NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { DataVolumes } from '../overlays/data-volumes.ts';
 import type { MergedViews } from '../overlays/merged-view.ts';
@@ -13,6 +13,7 @@ import { isUnderWay } from '../policy/boot-progress.ts';
 import { holdersOf } from '../process/disk-holders.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { BootSessions } from './boot-sessions.ts';
+import type { DiskCopies } from './disk-copies.ts';
 import type { Exports } from './exports.ts';
 import type { Jobs } from './jobs.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
@@ -33,12 +34,11 @@ export interface OverlayServiceOptions {
   readonly viewsDirectory: string;
   /** Of all overlays and snapshots of one node. Absent: four times what the node sees. */
   readonly quotaBytes: number | undefined;
-  /** Nobody writes to this disk until the result is disposed. Whoever uses it waits meanwhile. */
-  readonly hold: (disk: string) => Promise<AsyncDisposable>;
-  /** Makes the file system of a node that runs stand still and clean, where its agent can. */
-  readonly freeze?: (node: Node) => Promise<AsyncDisposable>;
+  readonly copies: DiskCopies;
   readonly clock: Clock;
 }
+
+export type InUseFacts = Pick<OverlayServiceOptions, 'sessions' | 'clock' | 'exports' | 'overlays'>;
 
 const quotaFactor = 4;
 
@@ -62,14 +62,14 @@ export async function versionOf(name: NodeName, version: string | undefined, opt
 }
 
 /** It has its plan and will be on its disk of this version in a moment, or it ran on it when this server started. */
-export async function isAwaited(name: NodeName, digest: ImageDigest, options: OverlayServiceOptions): Promise<boolean> {
+export async function isAwaited(name: NodeName, digest: ImageDigest, options: InUseFacts): Promise<boolean> {
   const { sessions, clock, exports, overlays } = options;
   const session = sessions.of(name);
   const isBooting = session?.address !== undefined && session.digest === digest && isUnderWay(session, clock.now());
   return isBooting || (await exports.isAwaited([overlays.pathOf(name, digest)]));
 }
 
-export async function isInUse(name: NodeName, digest: ImageDigest, options: OverlayServiceOptions): Promise<boolean> {
+export async function isInUse(name: NodeName, digest: ImageDigest, options: InUseFacts): Promise<boolean> {
   return (await isAwaited(name, digest, options)) || (await holdersOf([options.overlays.pathOf(name, digest)])).length > 0;
 }
 
@@ -84,21 +84,6 @@ export async function endReimage(name: NodeName, digest: ImageDigest, { nodes, i
   if (next.kind === 'found' && next.image.digest === digest) {
     nodes.update(name, { reimage: false });
   }
-}
-
-/** How a disk was when it was read: `clean`: not in use, or frozen; `crash-consistent`: as after a power cut, then repaired. */
-export async function atRest(
-  name: NodeName,
-  digest: ImageDigest,
-  options: OverlayServiceOptions,
-  read: (hold: () => Promise<AsyncDisposable>) => Promise<unknown>,
-): Promise<'clean' | 'crash-consistent'> {
-  const { nodes, freeze, hold, overlays } = options;
-  const running = await isInUse(name, digest, options);
-  const node = nodes.get(name);
-  await using _frozen = running && node && freeze ? await freeze(node) : { [Symbol.asyncDispose]: () => Promise.resolve() };
-  await read(() => hold(overlays.pathOf(name, digest)));
-  return running && !freeze ? 'crash-consistent' : 'clean';
 }
 
 export async function usedBy(name: NodeName, digest: ImageDigest, { overlays }: Pick<OverlayServiceOptions, 'overlays'>): Promise<number> {

@@ -1,6 +1,7 @@
 import type { Clock } from '../domain/clock.ts';
 import type { Mac } from '../domain/mac.ts';
 import type { UnclaimedBoard } from '../domain/node.ts';
+import type { Serial } from '../domain/serial.ts';
 import type { Client } from '../policy/classify-client.ts';
 
 const maxBoards = 1000;
@@ -52,6 +53,15 @@ export class UnclaimedBoards {
     }
     this.#onKnock(board);
     return before === undefined;
+  }
+
+  /** Whatever it asked from. */
+  forgetBoard({ serial, macs }: { readonly serial?: Serial; readonly macs: readonly Mac[] }): void {
+    for (const board of this.list()) {
+      if (macs.includes(board.mac) || (serial !== undefined && board.serial === serial)) {
+        this.forget(board.mac);
+      }
+    }
   }
 
   forget(mac: Mac): void {

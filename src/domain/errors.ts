@@ -45,3 +45,10 @@ export function messageOf(error: unknown): string {
 export function systemCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined;
 }
+
+/** For the catch of a promise: undefined where nothing is there, and thrown on when it is anything else. */
+export function undefinedIfMissing(error: unknown): undefined {
+  if (systemCode(error) !== 'ENOENT') {
+    throw error;
+  }
+}

@@ -34,6 +34,15 @@ export interface Overlay {
   readonly staged?: SnapshotLabel;
 }
 
+/** What a copy of a disk is worth that a node may be writing to. */
+export type CopiedState =
+  /** Nobody had it open. */
+  | { readonly kind: 'unused' }
+  /** The node wrote out what it had and held still meanwhile. */
+  | { readonly kind: 'frozen'; readonly frozenMs: number }
+  /** As after a power cut at that moment: whole, but without what the node had not written yet. */
+  | { readonly kind: 'crash-consistent'; readonly reason: string };
+
 /** @throws UserError bad-input */
 export function parseSnapshotLabel(input: string): SnapshotLabel {
   if (!/^[a-z0-9][a-z0-9._-]{0,62}$/.test(input) || input.endsWith('.img') || input.endsWith('.partial')) {

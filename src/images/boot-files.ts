@@ -3,7 +3,7 @@ import { copyFile, cp, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../domain/errors.ts';
 import type { Architecture } from '../domain/image.ts';
-import { run } from '../process/run.ts';
+import { politeCommand, run } from '../process/run.ts';
 
 /** Device trees under the names that Pi firmware asks for; mainline kernels call these SoCs by another number. */
 const firmwareDtbNames: Readonly<Record<string, readonly string[]>> = {
@@ -30,7 +30,7 @@ export async function collectBootFiles(parts: string, boot: string, arch: Archit
     case 'arm64':
       // Firmware unpacks a gzip'd kernel itself, and TFTP is lock-step: a third of the bytes is a third of the time.
       await copyFile(kernel, join(boot, 'kernel8.img'));
-      await run('gzip', ['-9', '-n', join(boot, 'kernel8.img')], { signal });
+      await run(...politeCommand('gzip', ['-9', '-n', join(boot, 'kernel8.img')]), { signal });
       await run('mv', [join(boot, 'kernel8.img.gz'), join(boot, 'kernel8.img')]);
       break;
     default:

@@ -60,10 +60,11 @@ export function readMirrorFailure(lines: readonly string[], suite: string): User
       .find((line) => pattern.test(line))
       ?.replace(/^\s*[EW]: /, '')
       .trim();
-  const torn = first(/Mirror sync in progress|Hash Sum mismatch/);
+  // apt's last word on it names the file.
+  const torn = first(/^E: .*(Mirror sync in progress|Hash Sum mismatch)/) ?? first(/Mirror sync in progress|Hash Sum mismatch/);
   if (torn !== undefined) {
     return new UserError('unavailable', `The Debian mirror of this machine contradicts itself: ${torn}`, {
-      hint: 'It is in the middle of an update, or a proxy before it is stale; try again in an hour',
+      hint: 'It is in the middle of an update, or a proxy before it is stale: try again in an hour, or give apt another mirror of Debian',
     });
   }
   if (first(/does not have a Release file|^\s*404 +Not Found/) !== undefined) {

@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { Architecture, Image } from '../domain/image.ts';
 import { type AssembleOptions, assembleImage, type ImageIdentity, initramfsFile } from './assemble.ts';
 import { collectBootFiles } from './boot-files.ts';
+import { removeOldTrees } from './kept-trees.ts';
 import { section } from './progress.ts';
 import type { Recipe } from './recipe/recipe.ts';
 import { buildTree } from './tree.ts';
@@ -16,7 +17,8 @@ export async function buildImage(recipe: Recipe, arch: Architecture, options: Bu
   const { work, signal, onProgress } = options;
   await mkdir(work, { recursive: true });
   try {
-    const tree = await buildTree(recipe, arch, { ...options, onProgress: section(onProgress, 0, 0.9) });
+    await using tree = await buildTree(recipe, arch, { ...options, onProgress: section(onProgress, 0, 0.9) });
+    await removeOldTrees(options.cache, options.now);
     onProgress({ phase: 'collecting the boot files', fraction: 0.9 });
     const boot = join(work, 'boot');
     await mkdir(boot, { recursive: true });

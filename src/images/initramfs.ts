@@ -4,7 +4,7 @@ import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, s
 import { dirname, join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
 import { systemCode } from '../domain/errors.ts';
-import { run } from '../process/run.ts';
+import { politeCommand, run } from '../process/run.ts';
 import { moduleClosure, readModulesList } from './modules.ts';
 import type { NodePrograms } from './node-programs.ts';
 
@@ -166,5 +166,5 @@ async function pack(tree: string, output: string, work: string, signal: AbortSig
     input: `${list.join('\n')}\n`,
     signal,
   });
-  await run('zstd', ['-q', '-19', '-T1', '-f', archive, '-o', output], { signal });
+  await run(...politeCommand('zstd', ['-q', '-19', '-T1', '-f', archive, '-o', output]), { signal });
 }

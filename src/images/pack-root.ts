@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Image } from '../domain/image.ts';
-import { run } from '../process/run.ts';
+import { politeCommand, run } from '../process/run.ts';
 
 export type RootFormat = Image['rootFormat'];
 
@@ -24,12 +24,13 @@ export async function packRoot(options: PackRootOptions): Promise<RootFormat> {
   const format = options.format ?? ((await haveErofs(options.modules)) ? 'erofs' : 'squashfs');
   if (format === 'squashfs') {
     const times = ['-all-time', '0', '-mkfs-time', '0'];
-    await run('mksquashfs', [tree, output, '-comp', 'zstd', '-b', '131072', '-noappend', '-no-progress', ...times], { signal });
+    const args = [tree, output, '-comp', 'zstd', '-b', '131072', '-noappend', '-no-progress', ...times];
+    await run(...politeCommand('mksquashfs', args), { signal });
     return format;
   }
   const hash = createHash('sha256').update(options.identity).digest('hex');
   const uuid = [hash.slice(0, 8), hash.slice(8, 12), hash.slice(12, 16), hash.slice(16, 20), hash.slice(20, 32)].join('-');
-  await run('mkfs.erofs', ['-zlz4hc', '-C65536', '-Eztailpacking', '-T0', `-U${uuid}`, output, tree], { signal });
+  await run(...politeCommand('mkfs.erofs', ['-zlz4hc', '-C65536', '-Eztailpacking', '-T0', `-U${uuid}`, output, tree]), { signal });
   return format;
 }
 

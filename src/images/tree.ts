@@ -2,7 +2,7 @@
  * A configured Debian tree, and the packages that are only unpacked: kernel and firmware. This is the slow part,
  * so its result is kept in the cache under the recipe's key.
  */
-import { copyFile, cp, mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
@@ -11,7 +11,8 @@ import { containedCommand, run } from '../process/run.ts';
 import { writeSources } from './apt-sources.ts';
 import { collectBootParts } from './boot-parts.ts';
 import { readBootstrapFailure } from './bootstrap-failure.ts';
-import { packRoot, type RootFormat } from './pack-root.ts';
+import { keepTree, partsFile, type TreeParts, takeTree } from './kept-trees.ts';
+import { packRoot } from './pack-root.ts';
 import { type OnProgress, section } from './progress.ts';
 import { syncTree } from './publish.ts';
 import { type Customization, customization, quoteShell, stepMark } from './recipe/customize.ts';
@@ -25,32 +26,20 @@ const usualPackageLines = 270;
 /** Of what mmdebstrap prints: enough to find the reason of a failure in. */
 const keptLines = 400;
 
-/** Written last: where it is, the tree is whole. */
-const partsFile = 'parts.json';
-
-export interface TreeParts {
-  /** root.img, vmlinuz, modules/, parts.json; on boards' architectures dtbs/, overlays/, firmware/ */
-  readonly directory: string;
-  readonly kernelVersion: string;
-  readonly rootFormat: RootFormat;
-}
-
 export interface TreeOptions {
   readonly cache: string;
   readonly work: string;
   readonly fresh: boolean;
+  readonly now: Date;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
 
 export async function buildTree(recipe: Recipe, arch: Architecture, options: TreeOptions): Promise<TreeParts> {
-  const key = recipeKey(recipe, arch, builderVersion);
-  const cached = join(options.cache, 'trees', `${recipe.name}-${arch}-${key}`);
-  if (!options.fresh) {
-    const parts = await readParts(cached);
-    if (parts) {
-      return parts;
-    }
+  const place = { ...options, name: `${recipe.name}-${arch}-${recipeKey(recipe, arch, builderVersion)}` };
+  const kept = options.fresh ? undefined : await takeTree(place);
+  if (kept) {
+    return kept;
   }
   const debs = join(options.work, 'debs');
   const tree = join(options.work, 'tree');
@@ -70,21 +59,10 @@ export async function buildTree(recipe: Recipe, arch: Architecture, options: Tre
     identity: `${await readFile(join(tree, 'var/lib/dpkg/status'), 'utf8')}${kernelVersion}${beyondPackages(recipe)}`,
     signal,
   });
+  await rm(tree, { recursive: true });
   await writeFile(join(parts, partsFile), JSON.stringify({ kernelVersion, rootFormat }));
   await syncTree(parts);
-  // First of all, for it says that the others are whole.
-  await rm(join(cached, partsFile), { force: true });
-  await rm(cached, { recursive: true, force: true });
-  await mkdir(join(options.cache, 'trees'), { recursive: true });
-  await moveDirectory(parts, cached);
-  await rm(tree, { recursive: true });
-  return { directory: cached, kernelVersion, rootFormat };
-}
-
-async function readParts(directory: string): Promise<TreeParts | undefined> {
-  // Absent, or the cache was cleaned half-way: then it is built again.
-  const text = await readFile(join(directory, partsFile), 'utf8').catch(() => undefined);
-  return text === undefined ? undefined : { directory, ...(JSON.parse(text) as Omit<TreeParts, 'directory'>) };
+  return await keepTree(parts, { kernelVersion, rootFormat }, place);
 }
 
 async function bootstrap(recipe: Recipe, arch: Architecture, tree: string, debs: string, options: TreeOptions): Promise<void> {
@@ -158,19 +136,4 @@ async function removeIdentity(tree: string): Promise<void> {
   await view.remove('etc/resolv.conf');
   await view.write('etc/machine-id', '', 0o644);
   await view.write('etc/fstab', '', 0o644);
-}
-
-/** A rename, or a copy when the cache is on another file system. */
-async function moveDirectory(from: string, to: string): Promise<void> {
-  try {
-    await rename(from, to);
-  } catch (error) {
-    if (!(error instanceof Error && 'code' in error && error.code === 'EXDEV')) {
-      throw error;
-    }
-    const partial = `${to}.partial`;
-    await rm(partial, { recursive: true, force: true });
-    await cp(from, partial, { recursive: true });
-    await rename(partial, to);
-  }
 }

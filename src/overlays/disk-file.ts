@@ -2,9 +2,10 @@
 
 import { mkdir, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { messageOf, systemCode, UserError } from '../domain/errors.ts';
+import { systemCode, UserError } from '../domain/errors.ts';
 import { mortalCommand, run } from '../process/run.ts';
 import { syncPath } from '../process/sync-path.ts';
+import { checkDisk } from './check-disk.ts';
 
 /** Names that end so are of things that were not finished; a start removes them. */
 const partialSuffix = '.partial';
@@ -30,12 +31,6 @@ interface WantedCopy {
   readonly partial: string;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
-}
-
-export interface Checked {
-  readonly ok: boolean;
-  /** For the timeline of the boot: `clean`, `journal replayed`, `repaired`, or what is wrong. */
-  readonly result: string;
 }
 
 /** Makes new disks as copies of one formatted file for each size: copying 200 kB is faster than formatting. */
@@ -125,8 +120,8 @@ export class DiskTemplates {
 }
 
 /** A reflink where the file system has them, else a copy of what is not a hole. */
-export async function copySparse(from: string, to: string): Promise<void> {
-  await run(...mortalCommand('cp', ['--sparse=always', '--reflink=auto', '--', from, to]));
+export async function copySparse(from: string, to: string, signal?: AbortSignal): Promise<void> {
+  await run(...mortalCommand('cp', ['--sparse=always', '--reflink=auto', '--', from, to]), signal ? { signal } : {});
 }
 
 /** Does a copy take no space of its own here? */
@@ -149,40 +144,15 @@ export async function newIdentity(disk: string): Promise<void> {
   await run(...mortalCommand('tune2fs', ['-f', '-U', 'random', disk]));
 }
 
-/** What a power cut leaves behind is put right; what needs a person's decision is left alone. Cheap when it is clean. */
-export async function checkDisk(disk: string): Promise<Checked> {
-  let said: string;
-  try {
-    said = await run(...mortalCommand('e2fsck', ['-p', disk]), { okCodes: [0, 1, 2] });
-  } catch (error) {
-    if (error instanceof UserError && error.code === 'failed') {
-      const reason = messageOf(error)
-        .split('\n')
-        .slice(1)
-        .map((line) => line.replaceAll(`${disk}: `, '').trim())
-        .filter((line) => line !== '');
-      return { ok: false, result: reason.slice(0, 3).join('; ') || 'e2fsck gave up' };
-    }
-    throw error;
-  }
-  const replayed = said.includes('recovering journal');
-  const repaired = said
-    .split('\n')
-    .map((line) => line.replaceAll(`${disk}: `, '').trim())
-    .filter((line) => line !== '' && !/^clean, |recovering journal|files \(.*non-contiguous\)|^$/.test(line));
-  const words = [
-    ...(replayed ? ['journal replayed'] : []),
-    ...(repaired.length > 0 ? [`repaired: ${repaired.slice(0, 3).join('; ')}`] : []),
-  ];
-  return { ok: true, result: words.join(', ') || 'clean' };
-}
-
 /** Grows a copy and puts it in the disk's place, so that a crash leaves the one or the other. @throws UserError */
 export async function growDisk(disk: string, bytes: number): Promise<void> {
   await replaceFile(disk, async (partial) => {
     await copySparse(disk, partial);
     await truncate(partial, bytes);
-    await run(...mortalCommand('e2fsck', ['-f', '-p', partial]), { okCodes: [0, 1, 2] });
+    const { ok, result } = await checkDisk(partial, { full: true });
+    if (!ok) {
+      throw new UserError('failed', `A disk that is damaged cannot be grown: ${result}`);
+    }
     await run(...mortalCommand('resize2fs', [partial]));
   });
 }

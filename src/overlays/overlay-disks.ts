@@ -12,18 +12,7 @@ import { type ImageDigest, parseImageDigest, shortDigest } from '../domain/image
 import { isNodeName, type NodeName } from '../domain/node.ts';
 import { type Overlay, type OverlaySnapshot, parseSnapshotLabel, type SnapshotLabel } from '../domain/overlay.ts';
 import { syncPath } from '../process/sync-path.ts';
-import {
-  checkDisk,
-  copySparse,
-  DiskTemplates,
-  growDisk,
-  namesIn,
-  newIdentity,
-  removePartials,
-  replaceFile,
-  statOf,
-  Trash,
-} from './disk-file.ts';
+import { copySparse, DiskTemplates, growDisk, namesIn, newIdentity, removePartials, replaceFile, statOf, Trash } from './disk-file.ts';
 import { Reflinks } from './reflinks.ts';
 
 const trashName = '.trash';
@@ -35,11 +24,6 @@ export interface OverlayDisksOptions {
   readonly directory: string;
   /** Size that the node sees; the file takes only what was written. */
   readonly bytes: number;
-}
-
-export interface SnapshotOptions {
-  /** Holds back the writes of a node that runs, while its disk is read. */
-  readonly hold: () => Promise<AsyncDisposable>;
 }
 
 interface DiskFile {
@@ -156,32 +140,16 @@ export class OverlayDisks {
     await this.#dropStaged(node, digest, freshLabel);
   }
 
-  /** @throws UserError not-found (nothing to keep), already-exists */
-  async snapshot(node: NodeName, digest: ImageDigest, label: SnapshotLabel, { hold }: SnapshotOptions): Promise<string> {
+  /** `copy` writes a clean disk to the path it is given. @throws UserError not-found (nothing to keep), already-exists */
+  async snapshot(node: NodeName, digest: ImageDigest, label: SnapshotLabel, copy: (to: string) => Promise<void>): Promise<void> {
     const target = this.snapshotPathOf(node, digest, label);
-    await this.#requireDisk(node, digest);
+    await this.requireDisk(node, digest);
     if ((await statOf(target)) !== undefined) {
       throw new UserError('already-exists', `${node} has a snapshot "${label}" already`, {
         hint: `Choose another label, or delete it: cardless overlay rm ${node} --snapshot ${label}`,
       });
     }
-    await replaceFile(target, (partial) => this.copyAtRest(node, digest, partial, hold));
-    return target;
-  }
-
-  /** A copy of the disk as it was in one instant, with its journal replayed. */
-  async copyAtRest(node: NodeName, digest: ImageDigest, to: string, hold: SnapshotOptions['hold']): Promise<void> {
-    await this.#requireDisk(node, digest);
-    {
-      await using _held = await hold();
-      await copySparse(this.pathOf(node, digest), to);
-    }
-    const { ok, result } = await checkDisk(to);
-    if (!ok) {
-      throw new UserError('failed', `The disk of ${node} is damaged, and so would be what is kept of it: ${result}`, {
-        hint: `cardless reimage ${node} gives it a fresh one; cardless overlay restore ${node} LABEL an earlier state`,
-      });
-    }
+    await replaceFile(target, copy);
   }
 
   /** The snapshot's state becomes the disk: now, or at the next boot. @throws UserError not-found with the labels that exist */
@@ -297,7 +265,8 @@ export class OverlayDisks {
     return (await this.#files(node)).reduce((sum, file) => sum + file.usedBytes, 0);
   }
 
-  async #requireDisk(node: NodeName, digest: ImageDigest): Promise<void> {
+  /** @throws UserError not-found */
+  async requireDisk(node: NodeName, digest: ImageDigest): Promise<void> {
     if (!(await this.exists(node, digest))) {
       throw new UserError('not-found', `${node} has no overlay of version ${shortDigest(digest)}`, {
         hint: `cardless overlay show ${node} lists what it has; a persistent overlay is made at the node's first boot`,

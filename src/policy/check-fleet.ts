@@ -16,12 +16,31 @@ export interface FleetFacts {
 /** Where a node or a group stands in the file that it came from. */
 export type PlaceOf = (kind: 'node' | 'group', name: string) => readonly PropertyKey[];
 
-export function checkFleet(fleet: Fleet, facts: FleetFacts, placeOf: PlaceOf): FleetProblem[] {
+export interface FleetBefore {
+  readonly nodes: readonly FleetNode[];
+  readonly groups: readonly Group[];
+}
+
+/** Only what a change brings is looked at: a node that no longer fits, in another subnet perhaps, must not stand in the way of others. */
+export function checkFleet(
+  fleet: Omit<Fleet, 'everybody' | 'dns'>,
+  before: FleetBefore,
+  facts: FleetFacts,
+  placeOf: PlaceOf,
+): FleetProblem[] {
   const groups = new Map(fleet.groups.map((group) => [group.name, group]));
+  const known = new Map(before.nodes.map((node) => [node.name, node]));
+  const had = new Set(before.groups.map(({ name }) => name));
+  const left = new Set(fleet.nodes.map(({ name }) => name));
+  const isNew = (node: FleetNode, key: 'address' | 'group'): boolean => known.get(node.name)?.[key] !== node[key];
   return [
     ...fleet.groups.flatMap((group) => checkParent(group, groups, placeOf)),
     ...fleet.nodes.flatMap((node) => {
-      const messages = [...unknownGroup(node.group, groups), ...checkAddress(node, facts)];
+      const loses = node.group !== undefined && had.has(node.group);
+      const messages = [
+        ...(isNew(node, 'group') || loses ? unknownGroup(node.group, groups) : []),
+        ...(isNew(node, 'address') ? checkAddress(node, facts, left) : []),
+      ];
       return messages.map((message) => ({ path: placeOf('node', node.name), message: `${node.name}: ${message}` }));
     }),
     ...repeated(fleet.nodes, placeOf),
@@ -57,7 +76,8 @@ function checkParent(group: Group, groups: ReadonlyMap<GroupName, Group>, placeO
   return [];
 }
 
-function checkAddress({ name, address }: FleetNode, { served, leaseHolder }: FleetFacts): string[] {
+/** @param left nodes that are there afterwards: the lease of one that goes goes with it */
+function checkAddress({ name, address }: FleetNode, { served, leaseHolder }: FleetFacts, left: ReadonlySet<NodeName>): string[] {
   if (address === undefined) {
     return [];
   }
@@ -70,7 +90,7 @@ function checkAddress({ name, address }: FleetNode, { served, leaseHolder }: Fle
     return [`the address ${address} is this server's own or stands for the whole subnet`];
   }
   const holder = leaseHolder(address);
-  return holder === undefined || holder === name ? [] : [`the address ${address} was given to ${holder}`];
+  return holder === undefined || holder === name || !left.has(holder) ? [] : [`the address ${address} was given to ${holder}`];
 }
 
 /** The same serial, MAC or address twice. A PC's UUID is the same in both of its byte orders. */

@@ -8,12 +8,14 @@ import { parseSerial } from '../domain/serial.ts';
 
 const Board = z.object({ serial: parsed(parseSerial).exactOptional(), macs: z.array(parsed(parseMac)) });
 
+const Before = z.object({ ...Board.shape, group: parsed(parseGroupName).exactOptional() });
+
 const Claim = z.object({
   name: parsed(parseNodeName),
   at: z.number(),
   board: Board,
   /** What the node had before; absent: there was no such node. */
-  before: Board.exactOptional(),
+  before: Before.exactOptional(),
 });
 export type Claim = z.infer<typeof Claim>;
 
@@ -21,10 +23,9 @@ const Window = z.object({
   /** Still without a board, in the order in which boards get them. */
   names: z.array(parsed(parseNodeName)),
   group: parsed(parseGroupName).exactOptional(),
-  openedAt: z.number(),
   endsAt: z.number(),
-  /** Also boards that asked before. */
-  waiting: z.boolean(),
+  /** Boards that had asked before, which are left alone. */
+  passed: z.array(parsed(parseMac)),
 });
 export type ClaimWindow = z.infer<typeof Window>;
 

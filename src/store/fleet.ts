@@ -2,6 +2,7 @@ import type { DatabaseSync } from 'node:sqlite';
 import { z } from 'zod';
 import { DnsRecord, documentOf, SettingsDocument, settingsOf } from '../config/fleet-document.ts';
 import { parsed } from '../config/parsed.ts';
+import { UserError } from '../domain/errors.ts';
 import type { DnsRecord as FleetRecord } from '../domain/fleet.ts';
 import { type Group, type GroupName, parseGroupName } from '../domain/group.ts';
 import type { NodeSettings } from '../domain/node-settings.ts';
@@ -91,8 +92,14 @@ export function chainOf(name: GroupName | undefined, groups: readonly Group[]): 
   return chain;
 }
 
+/** Only what can be read again is ever written. @throws UserError bad-input */
 export function settingsText(settings: NodeSettings): string {
-  return JSON.stringify(documentOf(settings));
+  const document = documentOf(settings);
+  const result = SettingsDocument.safeParse(document);
+  if (!result.success) {
+    throw new UserError('bad-input', `These settings are not understood:\n${z.prettifyError(result.error)}`);
+  }
+  return JSON.stringify(document);
 }
 
 export function settingsFrom(text: string): NodeSettings {

@@ -10,6 +10,7 @@ import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
 import { createAgentFace } from '#src/servers/http/agent-face.ts';
 import { ran, until } from '../support/lab-server.ts';
+import { stopProcesses } from '../support/stopped.ts';
 
 /** The node's own script, with its busybox, on a disk of ours in place of the node's. */
 async function startNode(holdSeconds: number) {
@@ -130,9 +131,10 @@ test('the watchdog thaws when what holds the disk does not; kill -9 of all is me
   // The first of them is what waits for the server, the second is the watchdog.
   const [main = 0, watchdog = 0] = holders;
   expect([main, watchdog].every((pid) => pid > 0)).toBe(true);
-  process.kill(main, 'SIGSTOP');
-  await until(async () => !(await node.isFrozen()), 'the watchdog');
-  process.kill(main, 'SIGCONT');
+  {
+    using _stuck = stopProcesses([main]);
+    await until(async () => !(await node.isFrozen()), 'the watchdog');
+  }
   await until(() => Promise.resolve(node.ends.some((end) => end.startsWith('a1 '))), 'the end');
   expect(all.length).toBeGreaterThan(2);
 

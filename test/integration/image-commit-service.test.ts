@@ -1,4 +1,4 @@
-import { mkdir, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { pino } from 'pino';
@@ -7,6 +7,8 @@ import { findPlaces, projectRoot } from '#src/config/places.ts';
 import { AgentOrders } from '#src/daemon/agent-orders.ts';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { createCommitService } from '#src/daemon/commit-service.ts';
+import { DiskCopies } from '#src/daemon/disk-copies.ts';
+import { Exports } from '#src/daemon/exports.ts';
 import { type Job, Jobs } from '#src/daemon/jobs.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
 import { messageOf } from '#src/domain/errors.ts';
@@ -14,17 +16,19 @@ import { parseImageDigest } from '#src/domain/image.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { parseSerial } from '#src/domain/serial.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
-import { takeSnapshot } from '#src/images/commit/snapshot.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
 import { publishImage } from '#src/images/publish.ts';
+import { copyAtRest } from '#src/overlays/copy-at-rest.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
 import { StoreSpace } from '#src/overlays/store-space.ts';
 import { Turns } from '#src/overlays/turns.ts';
+import { run } from '#src/process/run.ts';
 import { ImageCommit } from '#src/servers/http/admin/commit-routes.ts';
 import { holdDisk } from '#src/servers/nbd/fence.ts';
 import { openDatabase } from '#src/store/database.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
+import { withJournalElsewhere, withSharedBlock } from '../support/bad-disks.ts';
 import { manifestOf, prepareStage, type Stage } from '../support/commit-stage.ts';
 import { cardless, ran, until } from '../support/lab-server.ts';
 import { nodeRecord } from '../support/nodes.ts';
@@ -81,8 +85,10 @@ function start({ folder, image }: Stage, { reserveBytes = 0 }: { readonly reserv
     whileHeld.push(await turns.take([red5], 'boot', () => Promise.resolve('free')).catch(messageOf));
     return held;
   };
+  const exports = new Exports(places.exports);
+  const copies = new DiskCopies({ overlays, sessions, exports, agents, hold, clock: systemClock });
   const space = new StoreSpace([places.overlays], reserveBytes);
-  const service = createCommitService({ places, nodes, sessions, images, overlays, jobs, agents, turns, space, hold, clock: systemClock });
+  const service = createCommitService({ places, nodes, sessions, images, overlays, jobs, copies, turns, space, clock: systemClock });
   const commit = async (request: object): Promise<Job> => (await service.commit(ImageCommit.parse({ node: 'red5', ...request }))) as Job;
   const ended = async (job: Job): Promise<Job> => {
     await until(() => Promise.resolve(jobs.get(job.id).state !== 'running'), 'the job to end', 60_000);
@@ -165,6 +171,32 @@ test('the disk is copied in a turn of the node and with room for it; the rest le
   const full = start(stage, { reserveBytes: 2 ** 60 });
   expect(await full.ended(await full.commit({ dryRun: true }))).toMatchObject({ state: 'failed', error: { code: 'no-space' } });
   full.close();
+});
+
+test.each([
+  ['is damaged where it says of itself that it is clean', withSharedBlock, /[Mm]ultiply-claimed block/],
+  ['names another device as its journal', withJournalElsewhere, /its journal is on another device/],
+])('a disk that %s is refused with its node and the remedy', async (_what, spoil, reason) => {
+  const { commit, ended, images, places, close } = start(stage);
+  const kept = join(stage.folder, 'kept.img');
+  await run('cp', ['--sparse=always', stage.disk, kept]);
+  try {
+    await spoil(stage.disk);
+    const before = await readFile(stage.disk);
+    expect(await ended(await commit({}))).toMatchObject({
+      state: 'failed',
+      error: {
+        message: expect.stringMatching(new RegExp(`The disk of red5 is damaged.*${reason.source}`)),
+        hint: expect.stringContaining('cardless overlay reset red5'),
+      },
+    });
+    expect(before.equals(await readFile(stage.disk))).toBe(true);
+  } finally {
+    await rename(kept, stage.disk);
+  }
+  expect(await images.list()).toHaveLength(1);
+  expect(await readdir(places.work)).toEqual([]);
+  close();
 });
 
 test('a kernel that was installed on the node is what the new version boots', async () => {
@@ -263,7 +295,7 @@ describe('a snapshot of a disk that is written to', () => {
       const target = join(stage.folder, 'copy.img');
       for (let round = 0; round < 5; round += 1) {
         const freeze = (): Promise<{ reason: string }> => Promise.resolve({ reason: 'not today' });
-        const snapshot = await takeSnapshot({ disk, target, freeze, hold, signal: new AbortController().signal });
+        const snapshot = await copyAtRest({ disk, target, freeze, hold, signal: new AbortController().signal });
         expect(snapshot).toEqual({ kind: 'crash-consistent', reason: 'not today' });
         const [head, tail] = await ends(target);
         expect(head - tail === 0n || head - tail === 1n, `${head} ${tail}`).toBe(true);
@@ -276,7 +308,7 @@ describe('a snapshot of a disk that is written to', () => {
     await withWriter(async (disk, pid, ends) => {
       const abort = new AbortController();
       const target = join(stage.folder, 'copy.img');
-      const taking = takeSnapshot({ disk, target, hold, signal: abort.signal }).catch((error: unknown) => error);
+      const taking = copyAtRest({ disk, target, hold, signal: abort.signal }).catch((error: unknown) => error);
       await until(async () => /^State:\s+T/m.test(await readFile(`/proc/${pid}/status`, 'utf8')), 'the writer to be stopped');
       abort.abort();
       expect(await taking).toMatchObject({ code: 'cancelled' });

@@ -74,7 +74,7 @@ describe('a card of Raspberry Pi OS', () => {
     expect(new Set(report.changes.map(({ rule }) => rule))).toEqual(
       new Set([
         ...['disks-in-fstab', 'swap', 'resize', 'first-boot', 'identity', 'host-keys-made-at-boot', 'fsck'],
-        ...['networkd', 'network-manager', 'dhcpcd', 'ifupdown', 'eeprom'],
+        ...['network-at-boot', 'eeprom'],
       ]),
     );
     expect(report.kernelArguments.kept).toEqual(['cfg80211.ieee80211_regdom=DE']);

@@ -1,4 +1,4 @@
-import { mkdir, open, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, open, readdir, readFile, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import type { Image } from '#src/domain/image.ts';
@@ -176,6 +176,17 @@ describe('image versions on a running server', () => {
       kept: [{ why: expect.any(Array) }, {}],
     });
     expect(await readdir(join(server.state, 'images'))).toEqual([newest.digest, pc.digest].toSorted());
+  });
+
+  test('gc removes built trees that no build used for long, and says so', async () => {
+    const tree = join(server.state, 'cache/trees/old-arm64-0123');
+    await mkdir(tree, { recursive: true });
+    await writeFile(join(tree, 'root.img'), Buffer.alloc(2_500_000));
+    await utimes(tree, new Date('2026-01-02'), new Date('2026-01-02'));
+    const said = 'the built tree old-arm64-0123, 2.5 MB, last used on 2026-01-02';
+    expect((await run('image', 'gc', '--dry-run')).stdout).toContain(`would remove ${said}`);
+    expect((await run('image', 'gc')).stdout).toContain(`removed ${said}`);
+    expect(await readdir(join(server.state, 'cache/trees'))).toEqual([]);
   });
 
   test('verify finds one flipped bit and names the file; the same content published again mends it', async () => {

@@ -1,19 +1,12 @@
 import { readFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
-import { signalProcess } from '#src/process/signal.ts';
 import { type NbdHost, startNbdHost } from '../support/nbd-host.ts';
 import { nbdLoad } from '../support/nbd-load.ts';
+import { stopProcesses } from '../support/stopped.ts';
 
 const clients = 200;
 const stallMs = 8000;
-
-async function signalAll(host: NbdHost, signal: NodeJS.Signals): Promise<void> {
-  for (const pid of await host.pids()) {
-    // A process of a connection may have ended since.
-    signalProcess(pid, signal);
-  }
-}
 
 /** What the processes take, with what they share counted once (PSS), in KiB for each client. */
 async function memoryPerClient(host: NbdHost): Promise<number> {
@@ -28,10 +21,11 @@ describe.each(['root', 'overlay'])('200 nodes that want their %s in the same ins
     await using load = await nbdLoad({ port: host.port, exportName, clients, limitSeconds: 60 });
     const first = await load.round();
     const kib = await memoryPerClient(host);
-    await signalAll(host, 'SIGSTOP');
-    load.again();
-    await sleep(stallMs);
-    await signalAll(host, 'SIGCONT');
+    {
+      using _stalled = stopProcesses(await host.pids());
+      load.again();
+      await sleep(stallMs);
+    }
     const second = await load.round();
     const afterStall = (second.lastSeconds - stallMs / 1000).toFixed(1);
     process.stdout.write(

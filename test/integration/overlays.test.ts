@@ -1,4 +1,4 @@
-import { copyFile, mkdir, open, readdir, readlink, stat, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, open, readdir, readFile, readlink, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, test, vi } from 'vitest';
 import { StoreWatch } from '#src/daemon/store-watch.ts';
@@ -7,12 +7,12 @@ import { UserError } from '#src/domain/errors.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { parseRootPath, parseSnapshotLabel } from '#src/domain/overlay.ts';
-import { checkDisk } from '#src/overlays/disk-file.ts';
+import { checkDisk } from '#src/overlays/check-disk.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
 import { StoreSpace } from '#src/overlays/store-space.ts';
 import { containedCommand, run } from '#src/process/run.ts';
 import { holdDisk } from '#src/servers/nbd/fence.ts';
-import { diskBytes, nbdClient, onDisk, openHouse, publishSmallImage, red5, red6 } from '../support/disk-house.ts';
+import { diskBytes, type HouseOptions, nbdClient, onDisk, openHouse, publishSmallImage, red5, red6 } from '../support/disk-house.ts';
 import { until } from '../support/lab-server.ts';
 
 const uuidOf = async (disk: string): Promise<string> => await run('blkid', ['-p', '-s', 'UUID', '-o', 'value', disk]);
@@ -39,7 +39,7 @@ describe('a snapshot', () => {
     await until(async () => Number(await readText(disk, high)) > 0, 'the first pair');
     for (const label of ['one', 'two', 'three']) {
       const [done] = await house.ended(house.service.snapshot('red5', { as: label }));
-      expect(done).toMatchObject({ node: 'red5', label, consistency: 'crash-consistent' });
+      expect(done).toMatchObject({ node: 'red5', label, copied: { kind: 'crash-consistent', reason: 'no agent of the node listens' } });
       const file = house.overlays.snapshotPathOf(red5, image.digest, parseSnapshotLabel(label));
       const [first, second] = [Number(await readText(file, low)), Number(await readText(file, high))];
       expect(first).toBeGreaterThan(0);
@@ -50,6 +50,55 @@ describe('a snapshot', () => {
     await until(async () => Number(await readText(disk, high)) > before, 'the writer to go on');
   });
 
+  test('of a node that runs, like a clone and a view of it, is taken while its agent holds the disk still, and says so', async () => {
+    const asked: string[] = [];
+    let isHeld = false;
+    const freeze: HouseOptions['freeze'] = async (node, work) => {
+      asked.push(node);
+      // What the node had in its memory until now.
+      await onDisk(house.overlays.pathOf(red5, image.digest), `echo ${asked.length} >flushed`);
+      isHeld = true;
+      await work();
+      isHeld = false;
+      return { frozenMs: 7 };
+    };
+    await using house = await openHouse({ freeze });
+    const image = await publishSmallImage(join(house.state, 'images'), 'one');
+    house.add(red5);
+    house.add(red6);
+    await house.boot(red5, image);
+    const { ended, service, overlays } = house;
+    const copied = { kind: 'frozen', frozenMs: 7 };
+    await using _client = await nbdClient(house.port, 'overlay');
+    expect(await ended(service.snapshot('red5', { as: 'good' }))).toMatchObject([{ label: 'good', copied }]);
+    expect(await onDisk(overlays.snapshotPathOf(red5, image.digest, parseSnapshotLabel('good')), 'cat flushed')).toBe('1');
+    expect(await ended(service.clone('red5', { to: 'red6' }))).toMatchObject([{ node: 'red6', copied }]);
+    expect(await onDisk(overlays.pathOf(red6, image.digest), 'cat flushed')).toBe('2');
+    const [view] = await ended(service.mount('red5', {}));
+    try {
+      expect(view).toMatchObject({ node: 'red5', copied });
+      expect(await readFile(join(String(view?.['directory']), 'flushed'), 'utf8')).toBe('3\n');
+    } finally {
+      await service.unmount('red5');
+    }
+    expect([asked, isHeld]).toEqual([['red5', 'red5', 'red5'], false]);
+    // Of another version than the node runs there is nobody to ask.
+    const other = await publishSmallImage(join(house.state, 'images'), 'two');
+    await overlays.reset(red5, other.digest);
+    expect(await ended(service.snapshot('red5', { version: other.digest }))).toMatchObject([{ copied: { kind: 'unused' } }]);
+    expect(asked).toHaveLength(3);
+  });
+
+  test('of a node that boots, with nobody on the disk yet, is no more than crash-consistent', async () => {
+    await using house = await openHouse();
+    const image = await publishSmallImage(join(house.state, 'images'), 'one');
+    house.add(red5);
+    await house.boot(red5, image, 'running');
+    expect(await house.ended(house.service.snapshot('red5', {}))).toMatchObject([
+      { copied: { kind: 'crash-consistent', reason: 'the node boots, or is not connected again yet' } },
+    ]);
+  });
+
   test('is restored at the next boot of a node that runs, at once otherwise', async () => {
     await using house = await openHouse();
     const image = await publishSmallImage(join(house.state, 'images'), 'one');
@@ -58,7 +107,7 @@ describe('a snapshot', () => {
     const disk = house.overlays.pathOf(red5, image.digest);
     await onDisk(disk, 'echo first >note');
     const [kept] = await house.ended(house.service.snapshot('red5', { as: 'good' }));
-    expect(kept).toMatchObject({ consistency: 'clean' });
+    expect(kept).toMatchObject({ copied: { kind: 'unused' } });
     await onDisk(disk, 'echo second >note');
     {
       await using client = await nbdClient(house.port, 'overlay');
@@ -165,7 +214,7 @@ describe('before a boot', () => {
     await run('debugfs', ['-w', '-R', 'ssv state 2', disk]);
     const { session, plan } = await house.boot(red5, image);
     expect(plan).toMatch(
-      /^PLAN_NODE='red5'\nPLAN_TIME='\d+'\nPLAN_REFUSAL='The overlay of red5 is damaged: .*reimage red5.*restore red5 LABEL an earlier state'\n$/,
+      /^PLAN_NODE='red5'\nPLAN_TIME='\d+'\nPLAN_REFUSAL='The overlay of red5 is damaged: .*overlay reset red5.*restore red5 LABEL an earlier state'\n$/,
     );
     expect(session()?.events.find(({ what }) => what === 'overlay checked')?.detail).toMatch(/INCONSISTENCY|[Rr]oot inode/);
     expect(await readdir(join(house.state, 'exports/overlay'))).toEqual([]);

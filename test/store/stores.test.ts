@@ -1,6 +1,7 @@
 import { mkdtempSync, readdirSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
 import { describe, expect, test } from 'vitest';
 import { type Image, parseImageDigest, parseImageName } from '#src/domain/image.ts';
 import { parseImageRef, parseImageTag } from '#src/domain/image-ref.ts';
@@ -45,6 +46,25 @@ describe('database', () => {
       expect(store.list()).toMatchObject([{ name: 'red5', dataBytes: 2 ** 33, overlayBytes: 2 ** 40 }]);
       expect(store.list()[0]).not.toHaveProperty('carry');
     }
+  });
+  test('nodes of a database from before there were groups keep what was said for them', () => {
+    const path = file();
+    const old = new DatabaseSync(path);
+    old.exec(`
+      CREATE TABLE nodes (name TEXT PRIMARY KEY, serial TEXT UNIQUE, model TEXT, address TEXT UNIQUE, image TEXT NOT NULL,
+        overlay TEXT NOT NULL, reimage INTEGER NOT NULL DEFAULT 0, hold INTEGER NOT NULL DEFAULT 0, overlay_bytes INTEGER,
+        data_bytes INTEGER, carry TEXT) STRICT;
+      CREATE TABLE node_macs (mac TEXT PRIMARY KEY, node TEXT NOT NULL REFERENCES nodes (name) ON DELETE CASCADE) STRICT;
+      INSERT INTO nodes (name, serial, image, overlay, overlay_bytes, data_bytes) VALUES
+        ('red5', '91cdf03d', 'debian-13:stable', 'ephemeral', NULL, 0), ('red6', NULL, 'mine', 'persistent', 1073741824, 8589934592);
+      INSERT INTO node_macs VALUES ('b8:27:eb:6c:4c:16', 'red6');
+      PRAGMA user_version = 4;
+    `);
+    old.close();
+    const [red5, red6] = new NodeStore(openDatabase(path)).list();
+    expect(red5).toMatchObject({ serial: '91cdf03d', image: 'debian-13:stable', overlay: 'ephemeral', dataBytes: 0, groups: [] });
+    expect(red5).not.toHaveProperty('overlayBytes');
+    expect(red6).toMatchObject({ macs: ['b8:27:eb:6c:4c:16'], image: 'mine', overlayBytes: 2 ** 30, dataBytes: 2 ** 33 });
   });
   test('only its owner can read it', () => {
     const path = file();

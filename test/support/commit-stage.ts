@@ -9,6 +9,8 @@ import { parseNodeName } from '#src/domain/node.ts';
 import { type CommitOptions, type CommitResult, commitImage } from '#src/images/commit/commit.ts';
 import { packRoot, type RootFormat } from '#src/images/pack-root.ts';
 import { publishImage } from '#src/images/publish.ts';
+import { checkCopy } from '#src/overlays/check-disk.ts';
+import { copyAtRest } from '#src/overlays/copy-at-rest.ts';
 import { OverlayDisks } from '#src/overlays/overlay-disks.ts';
 import { holdDisk } from '#src/servers/nbd/fence.ts';
 import { treeManifest } from './tree-manifest.ts';
@@ -211,8 +213,11 @@ export async function commitStage(
       dryRun,
       now: 1000,
     },
-    disk,
-    hold: (held) => holdDisk({ records: folder }, held),
+    copyDisk: async (target, signal) => {
+      const state = await copyAtRest({ disk, target, hold: (held) => holdDisk({ records: folder }, held), signal });
+      await checkCopy(parseNodeName('red5'), target, signal);
+      return state;
+    },
     signal,
     onProgress: () => {},
   });

@@ -7,7 +7,9 @@ import { createInterface } from 'node:readline';
 import { execa } from 'execa';
 import { pino } from 'pino';
 import { projectRoot } from '#src/config/places.ts';
+import type { AgentOrders } from '#src/daemon/agent-orders.ts';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
+import { DiskCopies } from '#src/daemon/disk-copies.ts';
 import { Exports } from '#src/daemon/exports.ts';
 import { NodeContents } from '#src/daemon/fleet/node-contents.ts';
 import { HostKeys } from '#src/daemon/identity.ts';
@@ -22,7 +24,7 @@ import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
 import { UserError, type UserErrorCode } from '#src/domain/errors.ts';
 import { type Image, parseImageName } from '#src/domain/image.ts';
-import { parseIpv4 } from '#src/domain/ipv4.ts';
+import { type Ipv4, parseIpv4 } from '#src/domain/ipv4.ts';
 import { type NodeName, parseNodeName } from '#src/domain/node.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
 import { publishImage } from '#src/images/publish.ts';
@@ -40,6 +42,7 @@ import { LeaseStore } from '#src/store/leases.ts';
 import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
 import { nodeRecord } from './nodes.ts';
+import { endNbd } from './stopped.ts';
 
 export const diskBytes: number = 256 * 2 ** 20;
 export const peer = parseIpv4('127.0.0.1');
@@ -50,11 +53,15 @@ export type DiskHouse = Awaited<ReturnType<typeof openHouse>>;
 
 export interface HouseOptions {
   readonly quotaBytes?: number;
+  /** What the nodes' agents do; absent, no node has one. */
+  readonly freeze?: AgentOrders['whileFrozen'];
   /** Overlays and data volumes are elsewhere, and the state folder has links to them. */
   readonly linked?: boolean;
 }
 
-export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {}) {
+const noAgent: AgentOrders['whileFrozen'] = () => Promise.resolve({ reason: 'no agent of the node listens' });
+
+export async function openHouse({ quotaBytes, freeze = noAgent, linked = false }: HouseOptions = {}) {
   const state = await mkdtemp(join(tmpdir(), 'cardless-disks-'));
   for (const name of linked ? ['overlays', 'data'] : []) {
     await mkdir(join(state, 'elsewhere', name), { recursive: true });
@@ -106,6 +113,14 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     log,
   });
   const jobs = new Jobs(systemClock, log);
+  const copies = new DiskCopies({
+    overlays,
+    sessions,
+    exports,
+    agents: { whileFrozen: freeze },
+    hold: (disk) => holdDisk(fences, disk),
+    clock: systemClock,
+  });
   const service = createOverlayService({
     nodes,
     sessions,
@@ -120,7 +135,7 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     jobs,
     viewsDirectory: join(state, 'views'),
     quotaBytes,
-    hold: (disk) => holdDisk(fences, disk),
+    copies,
     clock: systemClock,
   });
   const admin = createNodeService({
@@ -193,7 +208,7 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
       return done;
     },
     [Symbol.asyncDispose]: async () => {
-      await nbd[Symbol.asyncDispose]();
+      await endNbd(join(state, 'run/nbd-server.conf'), nbd);
       await jobs[Symbol.asyncDispose]();
       sessions.close();
       await overlays.emptied();
@@ -244,8 +259,15 @@ export interface NbdClient extends AsyncDisposable {
   next(): Promise<string>;
 }
 
-export async function nbdClient(port: number, name: string): Promise<NbdClient> {
-  const child = execa('python3', [join(projectRoot, 'test/support/nbd-client.py'), '127.0.0.1', String(port), name], { reject: false });
+export interface NbdSource {
+  readonly address?: Ipv4;
+  /** The first free one from here on: one of root's when not given. */
+  readonly firstPort?: number;
+}
+
+export async function nbdClient(port: number, name: string, source: NbdSource = {}): Promise<NbdClient> {
+  const args = ['127.0.0.1', String(port), name, source.address ?? '', String(source.firstPort ?? '')];
+  const child = execa('python3', [join(projectRoot, 'test/support/nbd-client.py'), ...args], { reject: false });
   const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
   const next = async (): Promise<string> => String((await lines.next()).value);
   const first = await next();

@@ -1,10 +1,11 @@
-"""An NBD client for tests: nbd-client.py ADDRESS PORT EXPORT, then a command a line on stdin, an answer a line.
+"""An NBD client for tests: nbd-client.py ADDRESS PORT EXPORT [SOURCE [PORT]], then a command a line on stdin, an answer a line. It
+connects from the first free port from PORT on: without it from one that only root may have.
 
 write OFFSET WORD | read OFFSET LENGTH | flush | pairs LOW HIGH
 
 `pairs` writes 1, 2, 3 ... until it is killed: each first at LOW, then at HIGH, each acknowledged before the next.
 """
-import socket, struct, sys
+import errno, socket, struct, sys
 
 def closed():
     print("closed", flush=True)
@@ -32,9 +33,19 @@ def ask(kind, offset, length, data=b""):
         return "error %d" % error
     return receive(length).rstrip(b"\0").decode("latin1") if kind == 0 else "ok"
 
-connection = socket.create_connection((sys.argv[1], int(sys.argv[2])))
+def connect(server, source, first):
+    for port in range(first, first + 300):
+        try:
+            return socket.create_connection(server, source_address=(source, port))
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+                raise
+    sys.exit("no port is free")
+
+address, port, name, source, first = (sys.argv[1:] + ["", ""])[:5]
+connection = connect((address, int(port)), source, int(first or 665))
 receive(18)
-name = sys.argv[3].encode()
+name = name.encode()
 connection.sendall(struct.pack(">I", 1) + struct.pack(">QII", 0x49484156454F5054, 7, 6 + len(name)) + struct.pack(">I", len(name)) + name + b"\0\0")
 while True:
     _, _, kind, length = struct.unpack(">QIII", receive(20))

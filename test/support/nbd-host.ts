@@ -1,5 +1,5 @@
 /** A real nbd-server on the loopback, with a link for each client's address, and a look at its processes. */
-import { mkdir, mkdtemp, open, readdir, readFile, readlink, symlink } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, readlink, symlink } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { systemClock } from '#src/daemon/system-clock.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { NbdServer } from '#src/servers/nbd/nbd-server.ts';
 import { addressOf } from './nbd-load.ts';
+import { endNbd, nbdPids } from './stopped.ts';
 
 const address = parseIpv4('127.0.0.1');
 const rootBytes = 64 * 2 ** 20;
@@ -44,14 +45,8 @@ export async function startNbdHost(clients: number): Promise<NbdHost> {
   const assertPortFree = (): Promise<void> => Promise.resolve();
   const server = new NbdServer({ address, port, directory, exports, fences, clock: systemClock, assertPortFree, onEvent: () => {} });
   await server.start();
-  const pids = async (): Promise<number[]> => {
-    const all = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
-    const config = join(directory, 'nbd-server.conf');
-    const ours = await Promise.all(
-      all.map(async (pid) => (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0').includes(config)),
-    );
-    return all.filter((_, index) => ours[index]).map(Number);
-  };
+  const config = join(directory, 'nbd-server.conf');
+  const pids = (): Promise<number[]> => nbdPids(config);
   return {
     server,
     port,
@@ -64,7 +59,7 @@ export async function startNbdHost(clients: number): Promise<NbdHost> {
       const has = await Promise.all((await pids()).map(async (pid) => ((await openFiles(pid)).includes(file) ? [pid] : [])));
       return has.flat();
     },
-    [Symbol.asyncDispose]: () => server[Symbol.asyncDispose](),
+    [Symbol.asyncDispose]: () => endNbd(config, server),
   };
 }
 

@@ -98,9 +98,16 @@ export async function piRoot(root: string): Promise<void> {
     'etc/rc3.d/S01resize2fs_once': '',
     'var/swap': Buffer.alloc(4096, 1),
     ...Object.fromEntries(
-      ['dphys-swapfile', 'userconfig', 'regenerate_ssh_host_keys', 'rpi-eeprom-update', 'rpi-resize', 'systemd-fsck-root', 'ssh'].map(
-        (name) => [`usr/lib/systemd/system/${name}.service`, unit],
-      ),
+      [
+        'dphys-swapfile',
+        'userconfig',
+        'regenerate_ssh_host_keys',
+        'rpi-eeprom-update',
+        'rpi-resize',
+        'systemd-fsck-root',
+        'NetworkManager-wait-online',
+        'ssh',
+      ].map((name) => [`usr/lib/systemd/system/${name}.service`, unit]),
     ),
     'home/pi/.profile': 'mine\n',
     'usr/bin/ping': elf('arm64'),
@@ -144,8 +151,14 @@ export async function piBoot(folder: string): Promise<void> {
   });
 }
 
+export interface CardOptions {
+  /** Puts more into the root. */
+  readonly fill?: (root: string) => Promise<void>;
+  readonly rootSize?: string;
+}
+
 /** A card of Raspberry Pi OS: MBR, FAT with the firmware, ext4 with the root. */
-export async function piCard(folder: string): Promise<string> {
+export async function piCard(folder: string, { fill, rootSize = '24M' }: CardOptions = {}): Promise<string> {
   const [root, boot, fat, ext] = ['root', 'boot', 'boot.fat', 'root.ext4'].map((name) => join(folder, name)) as [
     string,
     string,
@@ -153,10 +166,11 @@ export async function piCard(folder: string): Promise<string> {
     string,
   ];
   await piRoot(root);
+  await fill?.(root);
   await piBoot(boot);
   await must('mkfs.vfat', '-F', '32', '-n', 'bootfs', '-C', fat, '40960');
   await must('bash', '-c', 'mcopy -s -i "$1" "$2"/* ::/', 'copy', fat, boot);
-  await must('mkfs.ext4', '-q', '-F', '-L', 'rootfs', '-d', root, ext, '24M');
+  await must('mkfs.ext4', '-q', '-F', '-L', 'rootfs', '-d', root, ext, rootSize);
   return await makeDisk(join(folder, 'card.img'), 'label: dos\nlabel-id: 0xdeadbeef\n', [
     { file: fat, type: 'c' },
     { file: ext, type: '83' },

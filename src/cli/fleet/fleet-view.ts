@@ -15,7 +15,12 @@ export const FleetResult = z.object({
 export type FleetResult = z.infer<typeof FleetResult>;
 
 export const PendingNodes = z.array(
-  z.object({ name: z.string(), state: z.enum(['current', 'outdated', 'not running']), changes: z.array(Change), reboot: z.boolean() }),
+  z.object({
+    name: z.string(),
+    state: z.enum(['current', 'outdated', 'unknown', 'not running']),
+    changes: z.array(Change),
+    reboot: z.boolean(),
+  }),
 );
 export type PendingNodes = z.infer<typeof PendingNodes>;
 

@@ -2,6 +2,7 @@ import type { Command } from 'commander';
 import { z } from 'zod';
 import { withServer } from '../admin-client.ts';
 import { type Context, requireRoot } from '../context.ts';
+import { CopiedState, copiedText } from '../copied-state.ts';
 import { followJob } from '../follow-job.ts';
 import { bytes } from '../format.ts';
 import { ensureTools } from '../setup.ts';
@@ -26,11 +27,7 @@ export const CommitView = z.object({
   arch: z.string(),
   /** Whether the node itself boots it. */
   bootsNext: z.boolean(),
-  snapshot: z.discriminatedUnion('kind', [
-    z.object({ kind: z.literal('unused') }),
-    z.object({ kind: z.literal('frozen'), frozenMs: z.number() }),
-    z.object({ kind: z.literal('crash-consistent'), reason: z.string() }),
-  ]),
+  snapshot: CopiedState,
   counts: z.object({ added: z.number(), changed: z.number(), removed: z.number() }),
   changes: z.array(Change),
   leftOut: z.array(Change.extend({ reason: z.string() })),
@@ -90,7 +87,7 @@ export function commitText(view: CommitView): string {
     ...(view.isCut ? ['(the list is cut here; the numbers below are of all)'] : []),
     ...(left.length === 0 ? [] : ['', 'Left out:', ...left]),
     '',
-    `${counts.added} added, ${counts.changed} changed, ${counts.removed} removed; ${snapshotText(view)}`,
+    `${counts.added} added, ${counts.changed} changed, ${counts.removed} removed; ${copiedText(view.snapshot)}`,
     ...view.notes.map((note) => `Note: ${note}`),
     ...(version === undefined
       ? ['A dry run: nothing was published.']
@@ -100,19 +97,6 @@ export function commitText(view: CommitView): string {
           `To go back: cardless node set ${node} --image ${parentName}:${parent.slice(0, 12)}`,
         ]),
   ].join('\n');
-}
-
-function snapshotText({ snapshot }: CommitView): string {
-  switch (snapshot.kind) {
-    case 'unused':
-      return 'the node was not running';
-    case 'frozen':
-      return `the node held its disk still for ${(snapshot.frozenMs / 1000).toFixed(1)} s`;
-    case 'crash-consistent':
-      return `the disk is as after a power cut (${snapshot.reason}); what the node had not written yet is missing`;
-    default:
-      return snapshot satisfies never;
-  }
 }
 
 /** Of a folder that is new, what is in it is counted and not listed. */

@@ -11,6 +11,7 @@ const Removed = z.object({ ...Version.shape, bytes: z.number() });
 const RemovedOne = z.union([Removed, z.object({ digest: z.string() })]);
 const Collection = z.object({
   dryRun: z.boolean(),
+  trees: z.array(z.object({ name: z.string(), bytes: z.number(), usedAt: z.string() })),
   removed: z.array(Removed),
   bytes: z.number(),
   kept: z.array(z.object({ ...Version.shape, why: z.array(z.string()) })),
@@ -31,7 +32,9 @@ export function addImageRemove(image: Command, contextOf: () => Context): void {
 
   image
     .command('gc')
-    .description('remove the versions that nothing needs: no node, no running boot, no tag, no overlay')
+    .description(
+      'remove the versions that nothing needs (no node, no running boot, no tag, no overlay), and built trees that no build used for 30 days',
+    )
     .option('--dry-run', 'only tell what would be removed')
     .option('--keep <count>', 'newest versions of each name and architecture that stay in any case', '1')
     .action(async (options: { dryRun?: boolean; keep: string }) => {
@@ -42,13 +45,17 @@ export function addImageRemove(image: Command, contextOf: () => Context): void {
     });
 }
 
-function collectionText({ dryRun, removed, bytes: total, kept }: z.infer<typeof Collection>): string {
+function collectionText({ dryRun, trees, removed, bytes: imageBytes, kept }: z.infer<typeof Collection>): string {
   const verb = dryRun ? 'would remove' : 'removed';
-  const lines = removed.map((entry) => `${verb} ${versionText(entry)}, ${bytes(entry.bytes)}`);
+  const lines = [
+    ...removed.map((entry) => `${verb} ${versionText(entry)}, ${bytes(entry.bytes)}`),
+    ...trees.map((tree) => `${verb} the built tree ${tree.name}, ${bytes(tree.bytes)}, last used on ${tree.usedAt.slice(0, 10)}`),
+  ];
+  const total = trees.reduce((sum, tree) => sum + tree.bytes, imageBytes);
   const rows = kept.map((entry) => [versionText(entry), entry.why.join('; ')]);
   return [
     ...lines,
-    removed.length === 0 ? 'nothing to remove' : `${verb} ${bytes(total)} in all`,
+    lines.length === 0 ? 'nothing to remove' : `${verb} ${bytes(total)} in all`,
     ...(rows.length === 0 ? [] : ['', table(['KEPT', 'WHY'], rows)]),
   ].join('\n');
 }

@@ -51,7 +51,7 @@ export function addNodeClaim(node: Command, contextOf: () => Context): void {
     });
   node
     .command('deny')
-    .description('never answer or list a board, and let it become no node')
+    .description('never list a board, and let no claim take it')
     .argument('<board>', 'serial number or MAC')
     .action(async (board: string) => {
       const context = contextOf();
@@ -85,6 +85,9 @@ async function claim(context: Context, board: string | undefined, options: Claim
     show(context, last, () => `${boardText(last.board)} is no longer ${last.name}`);
   } else if (next !== undefined) {
     const seconds = Math.round(Number(within) * 60);
+    if (!Number.isFinite(seconds) || seconds < 1) {
+      throw new UserError('bad-input', `"${within}" is no number of minutes`, { hint: 'For example --within 15' });
+    }
     const request = { names: next, seconds, waiting, ...(group === undefined ? {} : { group }) };
     const claims = Claims.parse(await withServer(context, (client) => client.call('POST', '/claims/window', request)));
     show(context, claims, () => claimsText(claims));

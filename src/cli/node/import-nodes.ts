@@ -23,7 +23,7 @@ export function addNodeImport(node: Command, contextOf: () => Context): void {
       const content = await readFile(file, 'utf8').catch((error: unknown) => {
         throw new UserError('bad-input', `${file} cannot be read`, { cause: error, hint: 'It must be a text file in CSV' });
       });
-      const request = { name: file, text: fleetOfCsv(file, content), dryRun, force, remember: false };
+      const request = { name: file, text: fleetOfCsv(file, content), dryRun, force, merge: true, remember: false };
       const result = FleetResult.parse(await withServer(context, (client) => client.call('POST', '/fleet', request)));
       show(context, result, () => fleetText(result));
     });
@@ -32,7 +32,8 @@ export function addNodeImport(node: Command, contextOf: () => Context): void {
 /** Each row becomes one line of a fleet file, the first the line "nodes:", so that what is wrong is told with its line of the list. */
 export function fleetOfCsv(file: string, content: string): string {
   const rows = csvRows(file, content);
-  const [head = [], ...body] = rows;
+  const [columnsOf = [], ...body] = rows;
+  const head = columnsOf.map((name) => columns.find((column) => column.toLowerCase() === name.toLowerCase()) ?? name);
   for (const column of head.filter((name) => !columns.includes(name) && !name.startsWith(labelPrefix))) {
     const meant = nearest(column, columns);
     throw new UserError('bad-input', `${file}: there is no column "${column}"`, {
@@ -42,13 +43,25 @@ export function fleetOfCsv(file: string, content: string): string {
   if (!head.includes('name')) {
     throw new UserError('bad-input', `${file} has no column "name"`, { hint: `Its first line names the columns: ${columns.join(', ')}` });
   }
-  const lines = body.map((row) => {
+  const seen = new Map<string, number>();
+  const lines = body.map((row, index) => {
     const cells = head.map((column, index) => [column, (row[index] ?? '').trim()] as const).filter(([, value]) => value !== '');
     const labels = Object.fromEntries(
       cells.filter(([column]) => column.startsWith(labelPrefix)).map(([column, value]) => [column.slice(labelPrefix.length), value]),
     );
     const entry = Object.fromEntries(cells.filter(([column]) => column !== 'name' && !column.startsWith(labelPrefix)));
     const name = cells.find(([column]) => column === 'name')?.[1] ?? '';
+    if (cells.length === 0) {
+      // It keeps its place, or the numbers of the lines below would be wrong.
+      return '';
+    }
+    const before = seen.get(name);
+    if (before !== undefined) {
+      throw new UserError('bad-input', `${file}: ${name} stands in line ${before} and in line ${index + 2}`, {
+        hint: 'Nothing was changed',
+      });
+    }
+    seen.set(name, index + 2);
     return `  ${JSON.stringify(name)}: ${JSON.stringify(Object.keys(labels).length === 0 ? entry : { ...entry, labels })}`;
   });
   return ['nodes:', ...lines, ''].join('\n');
@@ -56,8 +69,8 @@ export function fleetOfCsv(file: string, content: string): string {
 
 function csvRows(file: string, content: string): string[][] {
   try {
-    // A line that is empty keeps its place, or the numbers of those below would be wrong.
-    return parse(content, { bom: true, relaxColumnCount: false, delimiter: content.split('\n', 1)[0]?.includes(';') ? ';' : ',' });
+    const delimiter = content.split('\n', 1)[0]?.includes(';') ? ';' : ',';
+    return parse(content, { bom: true, delimiter, trim: true, relaxColumnCountLess: true });
   } catch (error) {
     if (error instanceof CsvError) {
       throw new UserError('bad-input', `${file} is not valid CSV: ${error.message}`, { cause: error });

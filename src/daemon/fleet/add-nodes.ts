@@ -27,8 +27,8 @@ export function nodesToAdd(request: NodeAdd, image: ImageRef | undefined, nodes:
   const wanted = recordsOf(request, image);
   const same = wanted.filter((node) => isAsWanted(node, nodes));
   const added = wanted.filter((node) => !same.includes(node));
-  const fleet = { ...nodes.fleet, nodes: [...nodes.list(), ...added] };
-  const problems = checkFleet(fleet, facts, () => []);
+  const before = { nodes: nodes.list(), groups: nodes.fleet.groups };
+  const problems = checkFleet({ ...before, nodes: [...before.nodes, ...added] }, before, facts, () => []);
   if (problems.length > 0) {
     const lines = problems.map(({ message }) => message);
     throw new UserError('bad-input', lines.length === 1 ? (lines[0] ?? '') : `Nothing was added:\n  ${lines.join('\n  ')}`, {

@@ -10,6 +10,7 @@ import { expandNames } from '../../policy/node-set.ts';
 import type { ClaimAdmin } from '../../servers/http/admin/claim-routes.ts';
 import type { Claim, ClaimStore, ClaimWindow } from '../../store/claims.ts';
 import type { NodeStore } from '../../store/nodes.ts';
+import type { BootSessions } from '../boot-sessions.ts';
 import type { UnclaimedBoards } from '../unclaimed.ts';
 
 /** Older ones cannot be undone. */
@@ -19,6 +20,11 @@ export interface ClaimsOptions {
   readonly store: ClaimStore;
   readonly nodes: NodeStore;
   readonly unclaimed: UnclaimedBoards;
+  readonly sessions: Pick<BootSessions, 'end'>;
+  /** A node is registered no longer: its boots, overlays and keys go too. */
+  readonly afterRemoval: (names: readonly NodeName[]) => Promise<void>;
+  /** Whether boards can ask at all. */
+  readonly isServing: () => boolean;
   readonly clock: Clock;
   readonly log: Logger;
   readonly onChange: () => void;
@@ -75,7 +81,12 @@ export class Claims implements ClaimAdmin {
 
   /** Replaces a window that is open. */
   readonly open = (request: { names: string; seconds: number; waiting: boolean; group?: string | undefined }): object => {
-    const { nodes, store, clock, unclaimed } = this.#options;
+    const { nodes, store, clock, unclaimed, isServing } = this.#options;
+    if (!isServing()) {
+      throw new UserError('unavailable', 'No interface is served, so no board can be heard', {
+        hint: 'Start the server first: sudo ./cardless up --interface eth0',
+      });
+    }
     const names = expandNames(request.names).map(parseNodeName);
     const taken = names.filter((name) => hasBoard(nodes.get(name)));
     if (taken.length > 0) {
@@ -84,12 +95,10 @@ export class Claims implements ClaimAdmin {
       });
     }
     const group = request.group === undefined ? undefined : this.#groupOf(request.group);
-    const openedAt = clock.now();
     const window = {
       names,
-      openedAt,
-      endsAt: openedAt + request.seconds * 1000,
-      waiting: request.waiting,
+      endsAt: clock.now() + request.seconds * 1000,
+      passed: request.waiting ? [] : unclaimed.list().map(({ mac }) => mac),
       ...(group === undefined ? {} : { group }),
     };
     store.save({ ...store.record, window });
@@ -108,8 +117,8 @@ export class Claims implements ClaimAdmin {
   };
 
   /** The newest claim is taken back: the node has again what it had, or is gone if there was none. */
-  readonly undo = (): object => {
-    const { store, nodes } = this.#options;
+  readonly undo = async (): Promise<object> => {
+    const { store, nodes, sessions, afterRemoval } = this.#options;
     const { claims, window, ...rest } = store.record;
     const last = claims.at(-1);
     if (!last) {
@@ -120,13 +129,18 @@ export class Claims implements ClaimAdmin {
       throw new UserError('in-use', `${last.name} has another board by now`, { hint: `cardless node show ${last.name}` });
     }
     if (node && last.before) {
-      nodes.update(last.name, { serial: last.before.serial ?? null, macs: last.before.macs });
+      const { serial = null, macs, group = null } = last.before;
+      nodes.update(last.name, { serial, macs, group });
+      sessions.end(last.name);
     } else if (node) {
       nodes.remove(last.name);
     }
     // The next board gets this name.
     const again = window ? { window: { ...window, names: [last.name, ...window.names.filter((name) => name !== last.name)] } } : {};
     store.save({ ...rest, ...again, claims: claims.slice(0, -1) });
+    if (node && !last.before) {
+      await afterRemoval([last.name]);
+    }
     this.#options.onChange();
     return last;
   };
@@ -163,8 +177,7 @@ export class Claims implements ClaimAdmin {
 
   #onKnock(board: UnclaimedBoard): void {
     const window = this.#window();
-    const isLate = window !== undefined && (window.waiting || board.firstSeen >= window.openedAt);
-    if (!window || !isLate || this.isDenied(board)) {
+    if (!window || window.passed.includes(board.mac) || this.isDenied(board)) {
       return;
     }
     const { nodes, store, unclaimed, log } = this.#options;
@@ -179,21 +192,26 @@ export class Claims implements ClaimAdmin {
     }
     // Before the node: a crash in between must not give one board two names.
     store.save({ ...store.record, window: { ...window, names: window.names.filter((other) => other !== name) } });
-    this.#take(name, { macs: [board.mac], ...(board.serial === undefined ? {} : { serial: board.serial }) }, window.group);
+    // A group may be gone since the window was opened.
+    const group = nodes.fleet.groups.find((known) => known.name === window.group)?.name;
+    this.#take(name, { macs: [board.mac], ...(board.serial === undefined ? {} : { serial: board.serial }) }, group);
     log.info({ node: name, serial: board.serial, mac: board.mac }, 'board claimed');
   }
 
   #take(name: NodeName, board: Board, group: GroupName | undefined): Node {
-    const { nodes, store, unclaimed, clock, onChange } = this.#options;
+    const { nodes, store, unclaimed, sessions, clock, onChange } = this.#options;
     const known = nodes.get(name);
     const isPc = board.serial !== undefined && !isPiSerial(board.serial);
     const claim: Claim = {
       name,
       at: clock.now(),
       board,
-      ...(known ? { before: { macs: [...known.macs], ...(known.serial === undefined ? {} : { serial: known.serial }) } } : {}),
+      ...(known ? { before: beforeOf(known) } : {}),
     };
     if (known) {
+      if (!isSameBoard(known, board)) {
+        sessions.end(name);
+      }
       nodes.update(name, {
         serial: board.serial ?? null,
         macs: board.macs,
@@ -239,6 +257,10 @@ export class Claims implements ClaimAdmin {
       throw new UserError('not-permitted', `${serial ?? macs[0]} is denied`, { hint: `cardless node allow ${serial ?? macs[0]}` });
     }
   }
+}
+
+function beforeOf({ macs, serial, group }: Node): NonNullable<Claim['before']> {
+  return { macs: [...macs], ...(serial === undefined ? {} : { serial }), ...(group === undefined ? {} : { group }) };
 }
 
 function hasBoard(node: Node | undefined): boolean {

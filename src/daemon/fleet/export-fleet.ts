@@ -1,71 +1,126 @@
 /** The fleet as a file: the one that was applied last with its comments, brought up to what holds now. */
 import { isDeepStrictEqual } from 'node:util';
-import { parseDocument } from 'yaml';
-import { documentOf, settingsOf } from '../../config/fleet-document.ts';
-import { readFleetFile } from '../../config/fleet-file.ts';
+import { type Document, isAlias, isMap, parseDocument, visit } from 'yaml';
+import { documentOf, type GroupDocument, settingsOf } from '../../config/fleet-document.ts';
+import { type FleetFile, readFleetFile } from '../../config/fleet-file.ts';
 import type { FleetNode } from '../../domain/fleet.ts';
-import type { Node, NodeName } from '../../domain/node.ts';
+import type { Node } from '../../domain/node.ts';
+import type { AppliedFile } from '../../store/fleet.ts';
 import type { NodeStore } from '../../store/nodes.ts';
 import { expandFleet } from './expand-fleet.ts';
 
-const head = '# What holds for all nodes, for groups, and for single nodes. cardless apply -f takes it.\n{}\n';
+const empty: AppliedFile = {
+  text: '# What holds for all nodes, for groups, and for single nodes. cardless apply -f takes it.\n{}\n',
+  sources: {},
+};
 
 /** What was not changed since stands as it was written, with ranges and comments; the rest is written anew. */
 export function exportFleet(nodes: NodeStore): string {
-  const { groups, everybody, dns, document = { text: head, sources: {} } } = nodes.fleet;
-  const yaml = parseDocument(document.text);
-  const { document: written } = readFleetFile({ name: 'the applied file', ...document });
-  const put = (path: readonly string[], old: unknown, now: object, isEmpty = Object.keys(now).length === 0): void => {
-    if (isEmpty && old === undefined) {
+  const { document: applied = empty } = nodes.fleet;
+  const yaml = parseDocument(applied.text);
+  const written = readFleetFile({ name: 'the applied file', ...applied }).document;
+  const file = new EditedFile(hasAliases(yaml) ? parseDocument(JSON.stringify(yaml.toJS())) : yaml);
+  putSettings(file, written, nodes);
+  putGroups(file, written, nodes);
+  putNodes(file, written, nodes);
+  const dns = nodes.fleet.dns;
+  file.put(['dns', 'records'], written.dns?.records, dns.length === 0 ? undefined : dns);
+  return file.text();
+}
+
+type Written = FleetFile['document'];
+
+/** A part that is changed or taken away might be what another one points to. */
+function hasAliases(yaml: Document): boolean {
+  let found = false;
+  visit(yaml, (_key, node) => {
+    found ||= isAlias(node);
+  });
+  return found;
+}
+
+class EditedFile {
+  readonly #yaml: Document;
+
+  constructor(yaml: Document) {
+    this.#yaml = yaml;
+  }
+
+  /** Undefined is nothing at all. */
+  put(path: readonly string[], old: unknown, now: unknown): void {
+    if (isDeepStrictEqual(old, now)) {
       return;
     }
-    if (isEmpty && path.length === 1) {
-      yaml.deleteIn(path);
-    } else if (!isDeepStrictEqual(old, now)) {
-      yaml.setIn(path, yaml.createNode(now));
+    if (now === undefined) {
+      this.#yaml.deleteIn(path);
+      return;
     }
-  };
-  put(['settings'], written.settings && documentOf(settingsOf(written.settings)), documentOf(everybody));
+    // `nodes:` with nothing behind it is no map yet.
+    for (let length = 0; length < path.length; length += 1) {
+      const parent = path.slice(0, length);
+      if (!isMap(length === 0 ? this.#yaml.contents : this.#yaml.getIn(parent, true))) {
+        this.#yaml.setIn(parent, this.#yaml.createNode({}));
+      }
+    }
+    this.#yaml.setIn(path, this.#yaml.createNode(now));
+  }
+
+  text(): string {
+    return this.#yaml.toString({ lineWidth: 0 });
+  }
+}
+
+function putSettings(file: EditedFile, written: Written, { fleet: { everybody } }: NodeStore): void {
+  const now = documentOf(everybody);
+  file.put(
+    ['settings'],
+    written.settings && documentOf(settingsOf(written.settings)),
+    Object.keys(now).length === 0 && !written.settings ? undefined : now,
+  );
+}
+
+function putGroups(file: EditedFile, written: Written, { fleet: { groups } }: NodeStore): void {
+  const entryOfGroup = ({ parent, ...settings }: GroupDocument): object => ({
+    ...(parent ? { parent } : {}),
+    ...documentOf(settingsOf(settings)),
+  });
+  const before = new Map(Object.entries(written.groups ?? {}).map(([name, group]) => [name, entryOfGroup(group)]));
   for (const { name, parent, settings } of groups) {
-    const old = written.groups?.[name];
-    const was = old && { ...(old.parent ? { parent: old.parent } : {}), ...documentOf(settingsOf(withoutParent(old))) };
-    put(['groups', name], was, { ...(parent === undefined ? {} : { parent }), ...documentOf(settings) }, false);
+    file.put(['groups', name], before.get(name), { ...(parent ? { parent } : {}), ...documentOf(settings) });
+    before.delete(name);
   }
-  for (const name of Object.keys(written.groups ?? {}).filter((old) => !groups.some((group) => group.name === old))) {
-    yaml.deleteIn(['groups', name]);
+  for (const [name, old] of before) {
+    file.put(['groups', name], old, undefined);
   }
+}
+
+function putNodes(file: EditedFile, written: Written, nodes: NodeStore): void {
   const { fleet, keyOf } = expandFleet(written);
   const left = new Set(nodes.list().map(({ name }) => name));
   for (const key of Object.keys(written.nodes ?? {})) {
     const listed = fleet.nodes.filter((node) => keyOf.get(node.name) === key);
-    const boards = serialsFor(listed, nodes);
+    const boards = boardsSince(listed, nodes);
     if (boards === 'others') {
-      yaml.deleteIn(['nodes', key]);
+      file.put(['nodes', key], key, undefined);
       continue;
     }
-    if (boards.length > 0) {
-      yaml.setIn(['nodes', key, 'serial'], yaml.createNode(boards.length === 1 ? boards[0] : boards));
+    for (const [field, values] of Object.entries(boards)) {
+      file.put(['nodes', key, field], undefined, values.length === 1 ? values[0] : values);
     }
     for (const { name } of listed) {
       left.delete(name);
     }
   }
   for (const name of left) {
-    put(['nodes', name], undefined, entryOf(nodes.require(name)), false);
+    file.put(['nodes', name], undefined, entryOf(nodes.require(name)));
   }
-  put(['dns', 'records'], written.dns?.records ?? [], dns as object, dns.length === 0 && written.dns === undefined);
-  return yaml.toString({ lineWidth: 0 });
-}
-
-function withoutParent<T extends { parent?: unknown }>({ parent: _parent, ...settings }: T): Omit<T, 'parent'> {
-  return settings;
 }
 
 /**
- * `others` when one of them is gone, or is not what the file says; else the serials of boards that were claimed since,
- * none when there are no new ones.
+ * `others` when one of them is gone, or is not what the file says; else the boards that were claimed for them since, if all
+ * of them have one of the same kind.
  */
-function serialsFor(listed: readonly FleetNode[], nodes: NodeStore): 'others' | string[] {
+function boardsSince(listed: readonly FleetNode[], nodes: NodeStore): 'others' | Readonly<Record<string, readonly string[]>> {
   const now = listed.map(({ name }) => nodes.get(name));
   const isSame = listed.every((old, index) => {
     const node = now[index];
@@ -78,15 +133,23 @@ function serialsFor(listed: readonly FleetNode[], nodes: NodeStore): 'others' | 
       old.macs.every((mac) => node.macs.includes(mac))
     );
   });
-  const claimed = listed.some((old, index) => old.serial === undefined && now[index]?.serial !== undefined);
-  const serials = now.flatMap((node) => node?.serial ?? []);
-  if (!isSame || (claimed && serials.length < listed.length)) {
-    return 'others';
+  const claimed = listed.some((old, index) => {
+    const node = now[index];
+    return old.serial === undefined && old.macs.length === 0 && (node?.serial !== undefined || (node?.macs.length ?? 0) > 0);
+  });
+  if (!isSame || !claimed) {
+    return isSame ? {} : 'others';
   }
-  return claimed ? serials : [];
+  const serials = now.flatMap((node) => node?.serial ?? []);
+  const macs = now.flatMap((node) => (node?.serial === undefined ? (node?.macs[0] ?? []) : []));
+  if (serials.length === listed.length) {
+    return { serial: serials };
+  }
+  return macs.length === listed.length ? { mac: macs } : 'others';
 }
 
-function entryOf({ serial, macs, address, group, own }: Node & { readonly name: NodeName }): object {
+/** A MAC that came with a serial is learnt again. */
+function entryOf({ serial, macs, address, group, own }: Node): object {
   const [mac] = macs;
   return {
     ...(serial === undefined ? {} : { serial }),

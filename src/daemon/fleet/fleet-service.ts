@@ -1,4 +1,5 @@
 /** The fleet as a whole: what a fleet file would change, and changing it. */
+import { isDeepStrictEqual } from 'node:util';
 import { documentOf, fleetSchema } from '../../config/fleet-document.ts';
 import { readFleetFile } from '../../config/fleet-file.ts';
 import { UserError } from '../../domain/errors.ts';
@@ -6,6 +7,7 @@ import type { Fleet, FleetNode, FleetProblem } from '../../domain/fleet.ts';
 import type { Group } from '../../domain/group.ts';
 import type { ImageRef } from '../../domain/image-ref.ts';
 import type { Node, NodeName, NodeRecord } from '../../domain/node.ts';
+import { isPiSerial } from '../../domain/serial.ts';
 import { checkFleet, type FleetFacts } from '../../policy/check-fleet.ts';
 import { type ContentChange, compareContent } from '../../policy/node-content.ts';
 import type { FleetAdmin, FleetApply } from '../../servers/http/admin/fleet-routes.ts';
@@ -23,8 +25,8 @@ export interface FleetServiceOptions {
   readonly facts: FleetFacts;
   /** What was written as an image. @throws UserError bad-input, not-found */
   readonly imageRef: (text: string, force: boolean) => Promise<ImageRef>;
-  /** With their overlays, keys and histories. */
-  readonly removeNodes: (names: readonly NodeName[]) => Promise<unknown>;
+  /** They are no longer registered: their boots, overlays and keys go too. */
+  readonly afterRemoval: (names: readonly NodeName[]) => Promise<void>;
   /** A change is in force: whoever keeps nodes current looks again. */
   readonly onChange: () => void;
 }
@@ -55,14 +57,15 @@ export function createFleetService(options: FleetServiceOptions): FleetAdmin {
   const { nodes } = options;
   return {
     apply: async (request) => {
-      const { change, plan } = await planFile(request, options);
+      const file = await readFleet(request, options);
+      const plan = await compareFleets(file, options);
       if (!request.dryRun) {
-        if (change.remove.length > 0) {
-          await options.removeNodes(change.remove);
-        }
+        // As the registry is now: boards may have been claimed, and nodes changed, while images were looked up.
+        const change = changeTo(file, nodes);
         const { text, sources } = request;
-        nodes.apply({ ...change, remove: [], ...(request.remember ? { document: { text, sources } } : {}) });
+        nodes.apply({ ...change, ...(request.remember ? { document: { text, sources } } : {}) });
         options.onChange();
+        await options.afterRemoval(change.remove);
       }
       return { ...plan, applied: !request.dryRun };
     },
@@ -85,32 +88,52 @@ export function createFleetService(options: FleetServiceOptions): FleetAdmin {
   };
 }
 
-async function planFile(request: FleetApply, options: FleetServiceOptions): Promise<{ change: FleetChange; plan: FleetPlan }> {
-  const { nodes, facts } = options;
-  const file = readFleetFile({ name: request.name, text: request.text, sources: request.sources });
-  const expanded = expandFleet(file.document);
-  const target = withUnlisted(expanded.fleet, nodes, request.prune);
-  const placeOf = placesIn(expanded);
-  const problems = [
-    ...expanded.problems,
-    ...checkFleet(target, facts, placeOf),
-    ...(await imageProblems(expanded, request.force, options)),
-  ];
-  file.refuse(problems);
-  const change = changeTo(target, nodes);
-  const after = nodes.preview(change);
-  return { change, plan: await compareFleets(change, after, expanded.fleet, options) };
+interface ReadFleet {
+  readonly request: FleetApply;
+  readonly expanded: ExpandedFleet;
+  /** Whether the file says what holds for all nodes. */
+  readonly hasSettings: boolean;
+  readonly refuse: (problems: readonly FleetProblem[]) => void;
 }
 
-/** What a file does not name stays, unless the operator wants it gone. */
-function withUnlisted(fleet: Fleet, nodes: NodeStore, prune: boolean): Fleet {
+async function readFleet(request: FleetApply, options: FleetServiceOptions): Promise<ReadFleet> {
+  const { document, refuse } = readFleetFile({ name: request.name, text: request.text, sources: request.sources });
+  const expanded = expandFleet(document);
+  const file = { request, expanded, hasSettings: document.settings !== undefined, refuse };
+  const problems = await imageProblems(expanded, request.force, options);
+  const target = targetOf(file, options.nodes);
+  const before = { nodes: options.nodes.list(), groups: options.nodes.fleet.groups };
+  refuse([...expanded.problems, ...checkFleet(target, before, options.facts, placesIn(expanded)), ...problems]);
+  return file;
+}
+
+/** The fleet with this file in force. What it does not name stays, unless the operator wants it gone. */
+function targetOf({ expanded: { fleet }, hasSettings, request }: Omit<ReadFleet, 'refuse'>, nodes: NodeStore): Fleet {
+  const { prune, merge } = request;
   const [listed, listedGroups] = [new Set(fleet.nodes.map(({ name }) => name)), new Set(fleet.groups.map(({ name }) => name))];
   const kept = prune ? [] : nodes.list().filter(({ name }) => !listed.has(name));
   const keptGroups = prune ? [] : nodes.fleet.groups.filter(({ name }) => !listedGroups.has(name));
+  const placed = fleet.nodes.map((node) => {
+    const known = nodes.get(node.name);
+    return asClaimed(merge && known ? besides(known, node) : node, known);
+  });
   return {
-    ...fleet,
+    everybody: hasSettings || prune ? fleet.everybody : nodes.fleet.everybody,
+    dns: fleet.dns.length > 0 || prune ? fleet.dns : nodes.fleet.dns,
     groups: [...fleet.groups, ...keptGroups],
-    nodes: [...fleet.nodes.map((node) => asClaimed(node, nodes.get(node.name))), ...kept],
+    nodes: [...placed, ...kept],
+  };
+}
+
+/** What a list says about a node that is there, with what it does not say. */
+function besides(known: Node, { own, ...said }: FleetNode): FleetNode {
+  const labels = own.labels ? { labels: { ...known.own.labels, ...own.labels } } : {};
+  const { address, group } = { ...known, ...said };
+  return {
+    ...said,
+    own: { ...known.own, ...own, ...labels },
+    ...(address === undefined ? {} : { address }),
+    ...(group === undefined ? {} : { group }),
   };
 }
 
@@ -153,38 +176,41 @@ async function imageProblems({ fleet, keyOf }: ExpandedFleet, force: boolean, { 
   return problems;
 }
 
-function changeTo(target: Fleet, nodes: NodeStore): FleetChange {
+/** Of nodes that are there only what differs. */
+function changeTo(file: ReadFleet, nodes: NodeStore): FleetChange {
+  const target = targetOf(file, nodes);
   const wanted = new Set(target.nodes.map(({ name }) => name));
   const add: NodeRecord[] = [];
   const update: { name: NodeName; change: NodeUpdate }[] = [];
   for (const node of target.nodes) {
     const known = nodes.get(node.name);
-    if (known) {
-      const { name, serial = null, address = null, group = null, macs, own } = node;
-      update.push({ name, change: { serial, address, group, macs, own } });
-    } else {
-      add.push({ ...node, reimage: false });
+    if (!known) {
+      add.push({ ...node, reimage: false, ...(node.serial !== undefined && !isPiSerial(node.serial) ? { model: 'PC' } : {}) });
+      continue;
+    }
+    const { name, serial = null, address = null, group = null, macs, own } = node;
+    const change: NodeUpdate = {
+      ...(serial === (known.serial ?? null) ? {} : { serial }),
+      ...(address === (known.address ?? null) ? {} : { address }),
+      ...(group === (known.group ?? null) ? {} : { group }),
+      ...(isDeepStrictEqual(macs, known.macs) ? {} : { macs }),
+      ...(isDeepStrictEqual(own, known.own) ? {} : { own }),
+    };
+    if (Object.keys(change).length > 0) {
+      update.push({ name, change });
     }
   }
-  return {
-    groups: target.groups,
-    everybody: target.everybody,
-    dns: target.dns,
-    add,
-    update,
-    remove: nodes
-      .list()
-      .map(({ name }) => name)
-      .filter((name) => !wanted.has(name)),
-  };
+  const { groups, everybody, dns } = target;
+  const remove = nodes.list().flatMap(({ name }) => (wanted.has(name) ? [] : [name]));
+  return { groups, everybody, dns, add, update, remove };
 }
 
-async function compareFleets(change: FleetChange, after: readonly Node[], file: Fleet, options: FleetServiceOptions): Promise<FleetPlan> {
-  const { nodes, contents } = options;
-  const before = nodes.list();
+async function compareFleets(file: ReadFleet, { nodes, contents }: FleetServiceOptions): Promise<FleetPlan> {
+  const change = changeTo(file, nodes);
+  const [before, after] = [nodes.list(), nodes.preview(change)];
   const [partsBefore, partsAfter] = await Promise.all([contents.partsOf(before, before), contents.partsOf(after, after)]);
   const known = new Map(before.map((node, index) => [node.name, { node, parts: partsBefore[index] ?? [] }]));
-  const listed = new Set(file.nodes.map(({ name }) => name));
+  const listed = new Set(file.expanded.fleet.nodes.map(({ name }) => name));
   const plans = after.map((node, index): NodePlan => {
     const old = known.get(node.name);
     const changes = old ? compareContent(valuesOf(old.parts), partsAfter[index] ?? []) : [];
@@ -194,7 +220,7 @@ async function compareFleets(change: FleetChange, after: readonly Node[], file: 
   });
   const removed = change.remove.map((name): NodePlan => ({ name, action: 'remove', changes: [], record: [], reboot: false }));
   return {
-    everybody: sameSettings(nodes.fleet.everybody, change.everybody) ? 'none' : 'change',
+    everybody: isDeepStrictEqual(nodes.fleet.everybody, change.everybody) ? 'none' : 'change',
     groups: comparedGroups(nodes.fleet.groups, change.groups),
     nodes: [...plans, ...removed],
     unlisted: after.map(({ name }) => name).filter((name) => !listed.has(name)),
@@ -207,37 +233,31 @@ function comparedGroups(before: readonly Group[], after: readonly Group[]): Grou
   return [
     ...after.map(({ name, parent, settings }): GroupPlan => {
       const old = known.get(name);
-      const same = old && old.parent === parent && sameSettings(old.settings, settings);
+      const same = old && old.parent === parent && isDeepStrictEqual(old.settings, settings);
       return { name, action: old ? (same ? 'none' : 'change') : 'add' };
     }),
     ...before.filter(({ name }) => !kept.has(name)).map(({ name }): GroupPlan => ({ name, action: 'remove' })),
   ];
 }
 
+/** What a node itself notices nothing of. */
 function recordChanges(before: Node, after: Node): string[] {
-  const list = { serial: 'serial', address: 'address', group: 'group' } as const;
-  return Object.entries(list).flatMap(([key, what]) => {
-    const [old, now] = [before[key as keyof typeof list], after[key as keyof typeof list]];
-    return old === now ? [] : [`${what} ${old ?? '-'} -> ${now ?? '-'}`];
+  const labels = ({ settings }: Node): string =>
+    Object.entries(settings.labels ?? {})
+      .toSorted()
+      .map(([key, value]) => `${key}=${value}`)
+      .join(' ');
+  const facts = (node: Node): Record<string, string | undefined> => ({
+    serial: node.serial,
+    MAC: node.macs.join(' '),
+    address: node.address,
+    group: node.group,
+    labels: labels(node),
   });
-}
-
-function sameSettings(a: object, b: object): boolean {
-  return JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
-}
-
-/** Keys of an object have no order. */
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) {
-    return value.map(sorted);
-  }
-  return typeof value === 'object' && value !== null
-    ? Object.fromEntries(
-        Object.entries(value)
-          .toSorted(([a], [b]) => (a < b ? -1 : 1))
-          .map(([key, inner]) => [key, sorted(inner)]),
-      )
-    : value;
+  const now = facts(after);
+  return Object.entries(facts(before)).flatMap(([what, old]) =>
+    old === now[what] ? [] : [`${what} ${old || '-'} -> ${now[what] || '-'}`],
+  );
 }
 
 function valuesOf(parts: readonly { readonly what: string; readonly value: string }[]): Record<string, string> {
@@ -249,11 +269,12 @@ async function pendingOf(chosen: readonly Node[], { nodes, sessions, contents }:
   const parts = await contents.partsOf(chosen, nodes.list());
   return chosen.map((node, index) => {
     const session = sessions.of(node.name);
-    const given = session?.outcome === 'ready' ? session.content : undefined;
+    const runs = session?.outcome === 'ready';
+    const given = runs ? session.content : undefined;
     const changes = given ? compareContent(given, parts[index] ?? []) : [];
     return {
       name: node.name,
-      state: given ? (changes.length === 0 ? 'current' : 'outdated') : 'not running',
+      state: given ? (changes.length === 0 ? 'current' : 'outdated') : runs ? 'unknown' : 'not running',
       changes,
       reboot: changes.some(({ live }) => !live),
     };

@@ -29,14 +29,19 @@ export class NodeContents {
     return this.#render(node, this.#hosts(fleet));
   }
 
-  /** Of each node, in the same order: hashes in place of values. */
-  async partsOf(nodes: readonly Node[], fleet: readonly Node[]): Promise<ContentPart[][]> {
-    const hosts = this.#hosts(fleet);
-    const images = await this.#options.nextImages(nodes);
+  /**
+   * Of each node, in the same order: hashes in place of values.
+   * @param booted the versions that they run, in place of those that they would boot now
+   */
+  async partsOf(nodes: readonly Node[], fleet: readonly Node[], booted?: readonly (readonly ImageDigest[])[]): Promise<ContentPart[][]> {
+    const all = hashOf(JSON.stringify(this.#hosts(fleet)));
+    const images = booted ?? (await this.#options.nextImages(nodes));
     return nodes.map((node, index) => {
       const versions = images[index] ?? [];
       const image = versions.length === 0 ? `none for ${node.image}` : versions.join(' or ');
-      return contentOf(node, image, this.#render(node, hosts)).map((part) => ({ ...part, value: hashOf(part.value) }));
+      // The list of all nodes is in every node's /etc/hosts: it is looked at once, and not once for each.
+      const parts = contentOf(node, image, this.#render(node, []));
+      return parts.map((part) => ({ ...part, value: hashOf(part.what === '/etc/hosts' ? `${part.value}${all}` : part.value) }));
     });
   }
 

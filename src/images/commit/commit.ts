@@ -3,41 +3,33 @@ import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot } from '../../config/places.ts';
 import { UserError, type UserErrorCode } from '../../domain/errors.ts';
+import type { CopiedState } from '../../domain/overlay.ts';
 import { containedCommand, run } from '../../process/run.ts';
 import { type OnProgress, section } from '../progress.ts';
 import { CommitLine, type CommitReport, type CommitRequest } from './messages.ts';
-import { type Freeze, type Snapshot, takeSnapshot } from './snapshot.ts';
 
 export interface CommitOptions {
   readonly request: Omit<CommitRequest, 'disk'>;
-  /** The overlay, which the node may be writing to. */
-  readonly disk: string;
-  /** Absent: nobody on the node to ask. */
-  readonly freeze?: Freeze;
-  /** Nobody writes to the disk until the result is disposed. */
-  readonly hold: (disk: string) => Promise<AsyncDisposable>;
-  /** Runs `copy` when nothing else is done with the node's disks. Absent: nothing ever is. */
-  readonly inTurn?: <T>(copy: () => Promise<T>) => Promise<T>;
+  /** Writes a copy of the overlay to this path: of one moment, and clean. */
+  readonly copyDisk: (to: string, signal: AbortSignal) => Promise<CopiedState>;
   readonly signal: AbortSignal;
   readonly onProgress: OnProgress;
 }
 
 export interface CommitResult extends CommitReport {
-  readonly snapshot: Snapshot;
+  readonly snapshot: CopiedState;
 }
 
 /** Everything it makes is in `request.work` until the image appears; that folder is gone when this ends. */
 export async function commitImage(options: CommitOptions): Promise<CommitResult> {
-  const { request, hold, inTurn, signal, onProgress } = options;
+  const { request, copyDisk, signal, onProgress } = options;
   const { work } = request;
   await rm(work, { recursive: true, force: true });
   await mkdir(work, { recursive: true });
   try {
     onProgress({ phase: 'copying the overlay', fraction: 0.01 });
     const disk = join(work, 'overlay.img');
-    const freeze = options.freeze ? { freeze: options.freeze } : {};
-    const copy = (): Promise<Snapshot> => takeSnapshot({ disk: options.disk, target: disk, hold, signal, ...freeze });
-    const snapshot = await (inTurn?.(copy) ?? copy());
+    const snapshot = await copyDisk(disk, signal);
     const report = await runWorker({ ...request, disk }, signal, section(onProgress, 0.05, 1));
     return { ...report, snapshot };
   } finally {

@@ -23,7 +23,7 @@ export interface Layers {
 export interface MountOptions {
   readonly root: string;
   readonly rootFormat: Image['rootFormat'];
-  /** A copy of a node's disk, of which root there wrote every byte; its journal is replayed. */
+  /** A copy of a node's disk, of which root there wrote every byte; checked, with its journal replayed. */
   readonly disk: string;
   readonly work: string;
   readonly signal: AbortSignal;
@@ -35,7 +35,6 @@ export async function mountLayers(options: MountOptions): Promise<Layers> {
   const [base, writable] = [join(work, 'base'), join(work, 'disk')];
   await Promise.all([base, writable].map((directory) => mkdir(directory, { recursive: true })));
   await mountRoot(root, rootFormat, base, signal);
-  await repair(disk, signal);
   await mountData(['-t', 'ext4', disk, writable], `loop,noatime,${survive}`, { signal });
   await Promise.all(['upper', 'work'].map((name) => requireFolder(writable, name)));
   return { base, upper: join(writable, 'upper') };
@@ -76,12 +75,6 @@ async function mountRoot(root: string, format: Image['rootFormat'], base: string
     }
     await extractErofs(root, base, signal);
   }
-}
-
-/** e2fsck ends with 1 when it replayed the journal or mended something: then a second run finds nothing more to do. */
-async function repair(disk: string, signal: AbortSignal): Promise<void> {
-  const check = (): Promise<string> => run('e2fsck', ['-p', disk], { signal });
-  await check().catch(check);
 }
 
 /** What the node sees. Its top is read-only here too, for packing must change nothing. */

@@ -26,7 +26,7 @@ export const CommitRequest = z.object({
   /** Of the new version. */
   name: parsed(parseImageName),
   message: z.string().exactOptional(),
-  /** A copy of the node's disk. */
+  /** A copy of the node's disk, checked. */
   disk: z.string(),
   work: z.string(),
   images: z.string(),

@@ -1,30 +1,13 @@
 /**
  * What a system on a card has and a network root must not have. One entry a reason; the report has the reason beside
  * every file that was changed for it. Sources: LTSP's and PiServer's lists of clean-ups, Raspberry Pi OS (raspi-config,
- * userconf-pi, raspberrypi-sys-mods, rpi-swap, rpi-resize), cloud-init's documentation, and what was measured of
- * systemd-networkd, which takes the boot address away at start and at stop.
+ * userconf-pi, raspberrypi-sys-mods, rpi-swap, rpi-resize) and cloud-init's documentation.
+ *
+ * Nothing here names a network interface: which one a board boots from is known at its boot (rootfs/initramfs/keep-address).
  */
 
-import type { TreeView } from '../tree-access.ts';
 import { withoutDisks } from './fstab.ts';
 import { all, type Change, masks, matching, type RootRule, removes, rewrites, writes } from './root-rule.ts';
-
-/** The kernel is started with net.ifnames=0, so this is the NIC that the board booted from. */
-const bootNic = 'eth0';
-
-const networkd = `# The address of ${bootNic} was got before the root was there, and the root hangs on it.
-[Match]
-Name=${bootNic}
-KernelCommandLine=cardless.server
-
-[Link]
-Unmanaged=yes
-`;
-
-const networkManager = `# The address of ${bootNic} was got before the root was there, and the root hangs on it.
-[keyfile]
-unmanaged-devices=interface-name:${bootNic}
-`;
 
 const cloudInit = `# This root has no disk of its own to grow into, and its network is up before it starts.
 growpart: { mode: 'off' }
@@ -34,11 +17,6 @@ fs_setup: []
 mounts: []
 network: { config: disabled }
 ssh_deletekeys: false
-`;
-
-const noStop = `# Taking the interfaces down takes the root away, and the shutdown never ends.
-[Service]
-ExecStop=
 `;
 
 const rpiSwap = `# No swap over the network.
@@ -122,54 +100,11 @@ export const rootRules: readonly RootRule[] = [
     plan: all(masks('systemd-fsck-root.service'), removes('forcefsck'), sysvOff('checkroot.sh'), sysvOff('checkfs.sh')),
   },
   {
-    id: 'networkd',
-    reason: 'it removes the boot address when it starts and when it stops, and the root with it',
+    id: 'network-at-boot',
+    reason: 'the network is up before the root is there, and the initramfs tells its managers to leave the interface of the root alone',
     plan: all(
-      writes(
-        { path: `etc/systemd/network/00-cardless-${bootNic}.network`, content: networkd, what: `${bootNic} is left alone` },
-        'usr/lib/systemd/systemd-networkd',
-        'lib/systemd/systemd-networkd',
-      ),
-      masks('systemd-networkd-wait-online.service'),
-    ),
-  },
-  {
-    id: 'network-manager',
-    reason: 'it may take the interface of the root down to configure it anew',
-    plan: all(
-      writes(
-        { path: 'etc/NetworkManager/conf.d/90-cardless.conf', content: networkManager, what: `${bootNic} is left alone` },
-        'usr/sbin/NetworkManager',
-        'usr/bin/NetworkManager',
-      ),
+      masks('systemd-networkd-wait-online.service', 'NetworkManager-wait-online.service'),
       removes('etc/NetworkManager/system-connections/preconfigured-wired.nmconnection'),
-      masks('NetworkManager-wait-online.service'),
-    ),
-  },
-  {
-    id: 'dhcpcd',
-    reason: 'it takes the address away when the link is lost or when it ends',
-    plan: rewrites('etc/dhcpcd.conf', (text) =>
-      new RegExp(`^denyinterfaces .*\\b${bootNic}\\b`, 'm').test(text)
-        ? undefined
-        : { text: `denyinterfaces ${bootNic}\n${text}`, what: `${bootNic} is left alone` },
-    ),
-  },
-  {
-    id: 'ifupdown',
-    reason: 'ifdown at shutdown takes the interface of the root down, and the shutdown hangs',
-    plan: all(interfacesFiles, async (tree) =>
-      (await Promise.all(['usr/sbin/ifup', 'sbin/ifup'].map((path) => tree.has(path)))).includes(true)
-        ? [
-            {
-              kind: 'write',
-              path: 'etc/systemd/system/networking.service.d/cardless.conf',
-              content: noStop,
-              mode: 0o644,
-              what: 'no ifdown',
-            },
-          ]
-        : [],
     ),
   },
   {
@@ -188,30 +123,4 @@ function sysvOff(name: string): RootRule['plan'] {
     const links = (await Promise.all(levels.map((pattern) => matching(tree, pattern)))).flat();
     return links.filter((path) => /\/[SK]\d\d/.test(path)).map((path) => ({ kind: 'remove', path, what: 'removed' }));
   };
-}
-
-/** Stanzas of the boot NIC become comments, in the file and in those that it includes. */
-async function interfacesFiles(tree: TreeView): Promise<readonly Change[]> {
-  const files = ['etc/network/interfaces', ...(await matching(tree, 'etc/network/interfaces.d/*'))];
-  const changes = await Promise.all(files.map((path) => rewrites(path, (text) => withoutInterface(text, bootNic))(tree)));
-  return changes.flat();
-}
-
-/** interfaces(5): a stanza goes on to the next line that begins one. */
-export function withoutInterface(text: string, nic: string): { text: string; what: string } | undefined {
-  let isOff = false;
-  const lines = text.split('\n').map((line) => {
-    const [word = '', ...names] = line.trim().split(/\s+/);
-    if (/^(iface|mapping|auto|source|source-directory|no-auto-down|no-scripts|rename)$|^allow-/.test(word)) {
-      isOff = names[0] === nic || (word !== 'iface' && names.includes(nic));
-    }
-    if (!isOff || line.trim() === '' || line.trim().startsWith('#')) {
-      return line;
-    }
-    const others = names.filter((name) => name !== nic);
-    const isList = /^auto$|^allow-/.test(word);
-    return isList && others.length > 0 ? `${word} ${others.join(' ')}` : `# not on a network root: ${line}`;
-  });
-  const after = lines.join('\n');
-  return after === text ? undefined : { text: after, what: `${nic} is left alone` };
 }

@@ -2,7 +2,8 @@
 # Who may have a disk open: no request of an old connection is carried out after those of a new one, and none at all while
 # the disk is held.
 #
-#   fence.sh serve RECORDS LINK   run by nbd-server for a new connection, before it opens the disk: the earlier ones end
+#   fence.sh serve RECORDS LINK   run by nbd-server for a new connection, before it opens the disk: the earlier ones end;
+#                                 but a client that is not its machine's root is refused, and ends none
 #   fence.sh end RECORDS DISK     all connections to the disk end
 #   fence.sh hold RECORDS DISK    nobody writes to the disk from the line "held" until stdin closes: the connections there
 #                                 are stand still, new ones have to ask again
@@ -11,7 +12,7 @@
 # RECORDS has one file per disk, named by what the link leads to, with the processes that were allowed to open it. To look
 # through /proc for them instead takes seconds on a server of many nodes. While there is a file RECORDS/full the store has
 # no space: nobody begins to write, and who stands still stays so. Fails when a process does not end or stop, or somebody
-# holds the disk: the client asks again.
+# holds the disk, or the client's port is not one of root's: the client asks again.
 set -u
 mode=$1 records=$2 disk=${3-}
 
@@ -62,6 +63,22 @@ until_not() {
     done
 }
 
+# Everybody on a node has the node's address, but only root a port below 1024. The client's socket is open here as well, for
+# nbd-server keeps it open for its children. To find it in /proc/net/tcp takes twice as long, and longer on large machines.
+of_root() {
+    perl -e '
+        opendir my $directory, "/proc/self/fd" or exit 1;
+        my $clients = 0;
+        for my $fd (readdir $directory) {
+            $fd =~ /^\d+$/ && open my $socket, "<&=", $fd or next;
+            my ($family, $port) = unpack "Sn", getpeername($socket) || next;
+            $family == 2 || $family == 10 or next;
+            $port < 1024 or exit 1;
+            $clients++;
+        }
+        exit !$clients'
+}
+
 if [ "$mode" = resume ]; then
     for record in "$records"/[0-9]*; do
         key=${record##*/}
@@ -76,6 +93,10 @@ if [ "$mode" = resume ]; then
         exec 9>&-
     done
     exit 0
+fi
+
+if [ "$mode" = serve ]; then
+    of_root || exit 1
 fi
 
 export=${disk%/*}

@@ -3,14 +3,18 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pino } from 'pino';
 import { expect, test } from 'vitest';
+import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { Claims } from '#src/daemon/fleet/claims.ts';
 import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
+import { parseImageDigest } from '#src/domain/image.ts';
 import { parseMac } from '#src/domain/mac.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { parseSerial } from '#src/domain/serial.ts';
+import { opensSession } from '#src/policy/boot-progress.ts';
 import { ClaimStore } from '#src/store/claims.ts';
 import { openDatabase } from '#src/store/database.ts';
 import { NodeStore } from '#src/store/nodes.ts';
+import { SessionStore } from '#src/store/sessions.ts';
 import { FakeClock } from '../../support/fake-clock.ts';
 import { nodeRecord } from '../../support/nodes.ts';
 
@@ -20,7 +24,11 @@ function start(file = join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db')
   const database = openDatabase(file);
   const nodes = new NodeStore(database);
   const unclaimed = new UnclaimedBoards(clock);
+  const sessions = new BootSessions(new SessionStore(database), clock, pino({ level: 'silent' }));
   const claims = new Claims({
+    sessions,
+    afterRemoval: () => Promise.resolve(),
+    isServing: () => true,
     store: new ClaimStore(database),
     nodes,
     unclaimed,
@@ -31,7 +39,7 @@ function start(file = join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db')
   const knock = (number: number): boolean =>
     unclaimed.knock({ class: 'pi4-eeprom', mac: parseMac(`dca63200000${number}`), serial: parseSerial(`0000000${number}`) }, 'eth0');
   const boards = (): Record<string, string | undefined> => Object.fromEntries(nodes.list().map(({ name, serial }) => [name, serial]));
-  return { file, clock, nodes, unclaimed, claims, knock, boards };
+  return { file, clock, nodes, unclaimed, sessions, claims, knock, boards };
 }
 
 async function pass(clock: FakeClock, ms: number): Promise<void> {
@@ -82,23 +90,23 @@ test('a window ends with its time, and survives a restart of the server', async 
   expect(again.boards()).toEqual({ red5: '00000001' });
 });
 
-test('the newest claim is taken back, and the next board gets its name', () => {
+test('the newest claim is taken back, and the next board gets its name', async () => {
   const { claims, knock, boards, nodes } = start();
   nodes.add([nodeRecord('red5', { overlay: 'ephemeral' })]);
   claims.open(open('red[5-6]'));
   knock(1);
   knock(2);
-  claims.undo();
-  claims.undo();
+  await claims.undo();
+  await claims.undo();
   expect(boards()).toEqual({ red5: undefined });
   expect(nodes.get(red5)?.overlay).toBe('ephemeral');
   knock(3);
   expect(boards()).toEqual({ red5: '00000003' });
-  claims.undo();
-  expect(() => claims.undo()).toThrow(/no claim to take back/);
+  await claims.undo();
+  await expect(claims.undo()).rejects.toThrow(/no claim to take back/);
 });
 
-test('a broken board is replaced under its name, with all that was said for it', () => {
+test('a broken board is replaced under its name, with all that was said for it', async () => {
   const { claims, knock, nodes, boards } = start();
   nodes.add([nodeRecord('red5', { serial: parseSerial('91cdf03d'), macs: [parseMac('b827eb6c4c16')], overlay: 'ephemeral' })]);
   knock(1);
@@ -106,7 +114,7 @@ test('a broken board is replaced under its name, with all that was said for it',
   claims.claim({ board: '00000001', as: 'red5', replace: true });
   expect(nodes.get(red5)).toMatchObject({ serial: '00000001', macs: ['dc:a6:32:00:00:01'], overlay: 'ephemeral' });
   expect(nodes.byMac(parseMac('b827eb6c4c16'))).toBeUndefined();
-  claims.undo();
+  await claims.undo();
   expect(boards()).toEqual({ red5: '91cdf03d' });
 });
 
@@ -131,6 +139,28 @@ test('a denied board is neither listed nor claimed, until it is allowed again', 
   const again = start(file, clock);
   again.claims.allow('00000001');
   again.claims.allow('dc:a6:32:00:00:01');
+  again.knock(1);
+  expect(again.boards()).toEqual({ red5: '00000001' });
+});
+
+test('a board that takes the place of another one begins a boot of its own', async () => {
+  const { claims, nodes, sessions } = start();
+  nodes.add([nodeRecord('red5', { serial: parseSerial('91cdf03d') })]);
+  const digest = parseImageDigest('a'.repeat(64));
+  sessions.open({ node: red5, arch: 'arm64', client: 'pi4-eeprom', digest, mac: parseMac('b827eb6c4c16') });
+  claims.claim({ board: '00000001', as: 'red5', replace: true });
+  expect(opensSession(sessions.of(red5), 'pi4-eeprom', 1)).toBe(true);
+  sessions.open({ node: red5, arch: 'arm64', client: 'pi4-eeprom', digest });
+  await claims.undo();
+  expect(opensSession(sessions.of(red5), 'pi4-eeprom', 1)).toBe(true);
+});
+
+test('boards that had asked before are left alone after a restart too; with no interface nobody is waited for', () => {
+  const { file, clock, claims, knock } = start();
+  knock(9);
+  claims.open(open('red[5-6]'));
+  const again = start(file, clock);
+  again.knock(9);
   again.knock(1);
   expect(again.boards()).toEqual({ red5: '00000001' });
 });

@@ -38,6 +38,10 @@ function start() {
   const nodes = new NodeStore(database);
   const sessions = new BootSessions(new SessionStore(database), new FakeClock(), pino({ level: 'silent' }));
   const removed: NodeName[] = [];
+  let lookup = (): void => {};
+  const duringLookup = (work: () => void): void => {
+    lookup = work;
+  };
   const service = createFleetService({
     nodes,
     sessions,
@@ -48,16 +52,15 @@ function start() {
     }),
     facts: { served: [{ address: parseIpv4('10.77.0.1'), subnet: parseSubnet('10.77.0.0/24') }], leaseHolder: () => undefined },
     imageRef: (text, force) => {
+      lookup();
+      lookup = () => {};
       if (text === 'nothing' && !force) {
         throw new UserError('not-found', 'There is no image "nothing"');
       }
       return Promise.resolve(parseImageRef(text));
     },
-    removeNodes: (names) => {
+    afterRemoval: (names) => {
       removed.push(...names);
-      for (const name of names) {
-        nodes.remove(name);
-      }
       return Promise.resolve();
     },
     onChange: () => {},
@@ -75,11 +78,12 @@ function start() {
       sources: {},
       dryRun: false,
       prune: false,
+      merge: false,
       force: false,
       remember: true,
       ...change,
     })) as Result;
-  return { file, nodes, service, apply, removed };
+  return { file, nodes, service, apply, removed, duringLookup };
 }
 
 const actions = (result: { nodes: { name: string; action: string }[] }): Record<string, string> =>
@@ -192,6 +196,78 @@ test('an export of a fleet that no file was ever applied to makes the same fleet
   nodes.add([
     { name: parseNodeName('red5'), macs: ['b8:27:eb:00:00:01' as never], own: { dataBytes: 0, overlayBytes: 2 ** 30 }, reimage: false },
   ]);
+  const copy = start();
+  await copy.apply(service.export());
+  expect(copy.nodes.list()).toEqual(nodes.list());
+});
+
+test('a file that says nothing of all nodes leaves that alone; one that is pruned by does not', async () => {
+  const { nodes, apply } = start();
+  await apply(`settings: {passwordLogin: true}\n${cluster}`);
+  await apply('nodes: {green1: {}}');
+  expect(nodes.fleet.everybody).toEqual({ passwordLogin: true });
+  expect(nodes.list()).toHaveLength(6);
+  await apply('nodes: {green1: {}}', { prune: true });
+  expect(nodes.fleet.everybody).toEqual({});
+});
+
+test('a list keeps what it does not say', async () => {
+  const { nodes, apply } = start();
+  await apply(cluster);
+  nodes.set(parseNodeName('red5'), { dataBytes: 2 ** 33, labels: { rack: 'a' } });
+  await apply('nodes:\n  red5: {"labels":{"room":"13"}}\n  new1: {"ip":"10.77.0.20"}\n', { merge: true, remember: false });
+  expect(nodes.get(parseNodeName('red5'))).toMatchObject({
+    serial: '91cdf03d',
+    address: '10.77.0.5',
+    groups: ['workers', 'lab'],
+    dataBytes: 2 ** 33,
+    settings: { labels: { rack: 'a', room: '13' } },
+  });
+  expect(nodes.fleet.document?.text).toBe(cluster);
+});
+
+test('a node that no longer fits does not stand in the way of others', async () => {
+  const { nodes, apply } = start();
+  nodes.add([{ name: parseNodeName('far1'), macs: [], own: {}, reimage: false, address: parseIpv4('10.99.0.1') }]);
+  await apply(cluster);
+  expect(nodes.list()).toHaveLength(6);
+});
+
+test('what changes while images are looked up is not undone', async () => {
+  const { nodes, service, apply, duringLookup } = start();
+  await apply(cluster);
+  duringLookup(() => nodes.update(parseNodeName('blue1'), { serial: '00000001' as never, macs: ['dc:a6:32:00:00:01' as never] }));
+  await apply(cluster.replace('room: 12', 'room: 13'));
+  expect(nodes.get(parseNodeName('blue1'))).toMatchObject({ serial: '00000001', macs: ['dc:a6:32:00:00:01'] });
+  expect(service.export()).toContain('00000001');
+});
+
+test('a rename with the same board and address goes through when the old name goes', async () => {
+  const { nodes, apply } = start();
+  await apply(cluster);
+  await apply(cluster.replace('red[5-7]', 'green[5-7]'), { prune: true });
+  expect(nodes.list().map(({ name }) => name)).toEqual(['blue1', 'blue2', 'green5', 'green6', 'green7']);
+});
+
+test('labels that change are told', async () => {
+  const { apply } = start();
+  await apply(cluster);
+  const plan = await apply(cluster.replace('room: 12', 'room: 13'), { dryRun: true });
+  expect(plan.nodes.find(({ name }) => name === 'red5')?.record).toEqual(['labels room=12 -> room=13']);
+});
+
+test.each([
+  ['an entry with nothing behind it', 'nodes:\n  blue1:\n'],
+  ['an alias', 'groups: {g: &x {overlay: ephemeral}}\nnodes:\n  green1: &n {ip: 10.77.0.30}\n  blue1: *x\n'],
+  ['no nodes at all', 'nodes:\n'],
+])('an export after a file with %s', async (_what, text) => {
+  const { nodes, service, apply } = start();
+  await apply(text);
+  const blue1 = parseNodeName('blue1');
+  if (!nodes.get(blue1)) {
+    nodes.add([{ name: blue1, macs: [], own: {}, reimage: false }]);
+  }
+  nodes.update(blue1, { macs: ['dc:a6:32:00:00:01' as never] });
   const copy = start();
   await copy.apply(service.export());
   expect(copy.nodes.list()).toEqual(nodes.list());

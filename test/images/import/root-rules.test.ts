@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { withoutDisks } from '#src/images/import/fstab.ts';
 import type { Change } from '#src/images/import/root-rule.ts';
-import { rootRules, withoutInterface } from '#src/images/import/root-rules.ts';
+import { rootRules } from '#src/images/import/root-rules.ts';
 import type { TreeView } from '#src/images/tree-access.ts';
 
 function treeOf(files: Readonly<Record<string, string>>): TreeView {
@@ -58,9 +58,11 @@ describe('rules for a root', () => {
       { ...unit('systemd-fsck-root.service'), 'etc/rcS.d/S05checkroot.sh': '' },
       ['etc/systemd/system/systemd-fsck-root.service', 'etc/rcS.d/S05checkroot.sh'],
     ],
-    ['networkd', { 'usr/lib/systemd/systemd-networkd': '' }, ['etc/systemd/network/00-cardless-eth0.network']],
-    ['network-manager', { 'usr/sbin/NetworkManager': '' }, ['etc/NetworkManager/conf.d/90-cardless.conf']],
-    ['ifupdown', { 'usr/sbin/ifup': '' }, ['etc/systemd/system/networking.service.d/cardless.conf']],
+    [
+      'network-at-boot',
+      { ...unit('NetworkManager-wait-online.service'), 'etc/NetworkManager/system-connections/preconfigured-wired.nmconnection': '' },
+      ['etc/systemd/system/NetworkManager-wait-online.service', 'etc/NetworkManager/system-connections/preconfigured-wired.nmconnection'],
+    ],
     ['eeprom', unit('rpi-eeprom-update.service'), ['etc/systemd/system/rpi-eeprom-update.service']],
   ])('%s: %j', async (id, files, paths) => {
     expect((await changesOf(id, files)).map(({ path }) => path)).toEqual(paths);
@@ -70,10 +72,17 @@ describe('rules for a root', () => {
       { kind: 'link', path: 'etc/systemd/system/rpi-eeprom-update.service', target: '/dev/null', what: 'masked' },
     ]);
   });
-  test('dhcpcd: once is enough', async () => {
-    const [change] = await changesOf('dhcpcd', { 'etc/dhcpcd.conf': 'persistent\n' });
-    expect(change).toMatchObject({ kind: 'write', content: 'denyinterfaces eth0\npersistent\n' });
-    expect(await changesOf('dhcpcd', { 'etc/dhcpcd.conf': 'denyinterfaces wlan0 eth0\n' })).toEqual([]);
+  test('what is about one interface is left to the boot, which knows the interface', async () => {
+    const files = {
+      'usr/lib/systemd/systemd-networkd': '',
+      'usr/sbin/NetworkManager': '',
+      'usr/sbin/ifup': '',
+      'etc/dhcpcd.conf': 'interface eth0\n',
+      'etc/network/interfaces': 'auto eth0\niface eth0 inet dhcp\n',
+      'etc/network/interfaces.d/lan': 'iface enp3s0 inet static\n',
+    };
+    const changes = await Promise.all(rootRules.map(({ plan }) => plan(treeOf(files))));
+    expect(changes.flat()).toEqual([]);
   });
 });
 
@@ -93,17 +102,5 @@ describe('fstab', () => {
     expect(dropped).toEqual(['UUID=1 / ext4 defaults 0 1', '/swapfile none swap sw 0 0']);
     expect(after.split('\n').filter((line) => line !== '' && !line.startsWith('#'))).toHaveLength(4);
     expect(withoutDisks(after)).toEqual({ text: after, dropped: [] });
-  });
-});
-
-describe('interfaces(5)', () => {
-  test('stanzas of the NIC become comments, others stay', () => {
-    const text =
-      'auto lo eth0\niface lo inet loopback\nallow-hotplug eth0\niface eth0 inet static\n  address 10.0.0.2/24\n\niface wlan0 inet dhcp\n  wpa-conf x\n';
-    const after = withoutInterface(text, 'eth0')
-      ?.text.split('\n')
-      .filter((line) => !line.startsWith('#') && line !== '');
-    expect(after).toEqual(['auto lo', 'iface lo inet loopback', 'iface wlan0 inet dhcp', '  wpa-conf x']);
-    expect(withoutInterface('iface eth1 inet dhcp\n', 'eth0')).toBeUndefined();
   });
 });

@@ -10,7 +10,7 @@ export async function startGenerations(guest: Guest): Promise<void> {
   const write = `printf "%-4096s" $n >/run/block; dd if=/run/block of=${file} bs=4096 count=1 oflag=direct conv=notrunc 2>/dev/null`;
   const loop = `n=0; while [ ! -e /run/stop ]; do n=$((n + 1)); ${write} && echo $n >/run/generation; sleep 0.3; done`;
   // Its blocks are there before: else the file system's own writes would hide what happens to them.
-  await guest.sh(`rm -f /run/stop; dd if=/dev/zero of=${file} bs=4096 count=1 conv=fsync 2>/dev/null; sync`);
+  await guest.sh(`rm -f /run/stop /run/generation; dd if=/dev/zero of=${file} bs=4096 count=1 conv=fsync 2>/dev/null; sync`);
   await guest.sh(`(${loop}) >/dev/null 2>&1 </dev/null &`);
   await generationAfter(guest, 3);
 }

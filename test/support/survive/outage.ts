@@ -1,10 +1,11 @@
 /** What is done to a server while guests write. */
-import { readdir, readFile, readlink } from 'node:fs/promises';
+import { readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { signalProcess } from '#src/process/signal.ts';
 import { labBridge } from '#src/sim/lab.ts';
 import { ran, type TestLab, until } from '../lab-server.ts';
+import { nbdPids, stopProcesses } from '../stopped.ts';
 import type { Guest } from './guest.ts';
 
 const settleMs = 180_000;
@@ -12,15 +13,7 @@ const askEveryMs = 1000;
 
 /** nbd-server of a lab, parent and children. */
 export async function nbdProcesses(lab: TestLab): Promise<number[]> {
-  const config = join(lab.state, 'run', labBridge, 'nbd-server.conf');
-  const found: number[] = [];
-  for (const pid of (await readdir('/proc')).filter((name) => /^\d+$/.test(name))) {
-    const commandLine = await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '');
-    if (commandLine.split('\0').includes(config)) {
-      found.push(Number(pid));
-    }
-  }
-  return found;
+  return await nbdPids(join(lab.state, 'run', labBridge, 'nbd-server.conf'));
 }
 
 /** The processes that have a guest's overlay open. */
@@ -46,23 +39,15 @@ export async function killNbd(lab: TestLab): Promise<number> {
 
 /** nbd-server is gone, all of it, and nobody starts it again before the time is over. */
 export async function nbdAway(lab: TestLab, seconds: number): Promise<void> {
-  const server = lab.server.pid ?? 0;
-  signalProcess(server, 'SIGSTOP');
+  using _away = stopProcesses([lab.server.pid ?? 0]);
   await killNbd(lab);
   await sleep(seconds * 1000);
-  signalProcess(server, 'SIGCONT');
 }
 
 /** Every process of the server is there and does nothing. */
 export async function frozen(lab: TestLab, during: () => Promise<void>): Promise<void> {
-  const all = [lab.server.pid ?? 0, ...(await nbdProcesses(lab))];
-  for (const pid of all) {
-    signalProcess(pid, 'SIGSTOP');
-  }
+  using _stopped = stopProcesses([lab.server.pid ?? 0, ...(await nbdProcesses(lab))]);
   await during();
-  for (const pid of all) {
-    signalProcess(pid, 'SIGCONT');
-  }
 }
 
 export async function setLink(lab: TestLab, guests: readonly Guest[], state: 'up' | 'down'): Promise<void> {

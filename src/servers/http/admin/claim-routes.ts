@@ -21,7 +21,7 @@ export interface ClaimAdmin {
   /** From now on unknown boards become these nodes, in the order in which they ask. */
   readonly open: (request: z.infer<typeof Opening>) => object;
   readonly close: () => object;
-  readonly undo: () => object;
+  readonly undo: () => Promise<object>;
   readonly deny: (board: string) => object;
   readonly allow: (board: string) => object;
 }
@@ -31,7 +31,7 @@ export function addClaimRoutes(api: Router, claims: ClaimAdmin): void {
   api.post('/claims', (request, response) => void response.status(201).json(claims.claim(body(Claim, request.body))));
   api.post('/claims/window', (request, response) => void response.json(claims.open(body(Opening, request.body))));
   api.delete('/claims/window', (_request, response) => void response.json(claims.close()));
-  api.post('/claims/undo', (_request, response) => void response.json(claims.undo()));
+  api.post('/claims/undo', async (_request, response) => void response.json(await claims.undo()));
   api.post('/denied', (request, response) => void response.json(claims.deny(body(Board, request.body).board)));
   api.delete('/denied/:board', (request, response) => void response.json(claims.allow(request.params.board)));
 }

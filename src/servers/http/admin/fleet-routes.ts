@@ -9,7 +9,9 @@ export const FleetApply = z.strictObject({
   /** The files that it names, by the names that it gives them. */
   sources: z.record(z.string(), z.string()).default({}),
   dryRun: z.boolean().default(false),
-  /** Nodes and groups that are not in the file go. */
+  /** Of nodes that are there, what the file does not say stays as it is. */
+  merge: z.boolean().default(false),
+  /** Nodes and groups that are not in the file go, and so does what it does not say of all nodes. */
   prune: z.boolean().default(false),
   /** Also with images that are not there. */
   force: z.boolean().default(false),

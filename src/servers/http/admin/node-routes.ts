@@ -3,7 +3,7 @@ import { z } from 'zod';
 import { overlayModes } from '../../../domain/node.ts';
 import { body } from './body.ts';
 
-const labels = z.record(z.string().regex(/^[A-Za-z0-9_./-]{1,63}$/, 'is not a label'), z.string()).optional();
+const LabelName = z.string().regex(/^[A-Za-z0-9_./-]{1,63}$/, 'is not a label: letters, digits, dots, dashes, underscores and slashes');
 
 export const NodeAdd = z.strictObject({
   /** May be a range; `serial`, `mac` and `ip` then need ranges or lists of the same length. */
@@ -20,7 +20,7 @@ export const NodeAdd = z.strictObject({
   dataSize: z.string().nullable().optional(),
   /** Public keys of root. */
   keys: z.array(z.string()).optional(),
-  labels,
+  labels: z.record(LabelName, z.string()).optional(),
   dryRun: z.boolean().default(false),
 });
 export type NodeAdd = z.infer<typeof NodeAdd>;
@@ -43,7 +43,7 @@ export const NodeChange = z.strictObject({
   ip: z.string().nullable().optional(),
   keys: z.array(z.string()).optional(),
   /** Besides those that a node has; null takes one away. */
-  labels: z.record(z.string(), z.string().nullable()).optional(),
+  labels: z.record(LabelName, z.string().nullable()).optional(),
   /** What the nodes say themselves no longer. */
   inherit: z.array(z.enum(inheritable)).optional(),
   dryRun: z.boolean().default(false),

@@ -1,32 +1,25 @@
 /** A copy of a disk that may be in use, as it was at one moment. */
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
-import { run } from '../../process/run.ts';
-
-export type Snapshot =
-  /** Nobody had it open. */
-  | { readonly kind: 'unused' }
-  /** The node wrote out what it had and held still meanwhile. */
-  | { readonly kind: 'frozen'; readonly frozenMs: number }
-  /** As after a power cut at that moment: whole, but without what the node had not written yet. */
-  | { readonly kind: 'crash-consistent'; readonly reason: string };
+import type { CopiedState } from '../domain/overlay.ts';
+import { realPath } from '../process/real-path.ts';
+import { copySparse } from './disk-file.ts';
 
 /** Runs `work` while the node holds still. Answers why not, when that was not so from its first to its last moment. */
 export type Freeze = (work: () => Promise<void>) => Promise<{ readonly frozenMs: number } | { readonly reason: string }>;
 
-export interface SnapshotOptions {
+export interface CopyOptions {
   readonly disk: string;
   readonly target: string;
+  /** Absent: nobody on the node to ask. */
   readonly freeze?: Freeze;
   /** Nobody writes to the disk until the result is disposed. */
   readonly hold: (disk: string) => Promise<AsyncDisposable>;
-  readonly signal: AbortSignal;
+  readonly signal?: AbortSignal;
 }
 
-const copyArguments = ['--sparse=always', '--reflink=auto', '--'];
-
-export async function takeSnapshot({ disk, target, freeze, hold, signal }: SnapshotOptions): Promise<Snapshot> {
-  const copy = async (): Promise<void> => void (await run('cp', [...copyArguments, disk, target], { signal }));
+export async function copyAtRest({ disk, target, freeze, hold, signal }: CopyOptions): Promise<CopiedState> {
+  const copy = (): Promise<void> => copySparse(disk, target, signal);
   if ((await processesWith(disk)).length === 0) {
     await using _held = await hold(disk);
     // Somebody may have come before it was held.
@@ -46,7 +39,9 @@ export async function takeSnapshot({ disk, target, freeze, hold, signal }: Snaps
 }
 
 /** Those that have a file open for writing. */
-export async function processesWith(file: string): Promise<number[]> {
+export async function processesWith(path: string): Promise<number[]> {
+  // The kernel names open files without the links that led to them.
+  const file = await realPath(path);
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name));
   const found = await Promise.all(pids.map(async (pid) => ((await hasOpen(pid, file)) ? [Number(pid)] : [])));
   return found.flat();
