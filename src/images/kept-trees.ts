@@ -2,6 +2,7 @@
  * Built trees in the cache, which several servers may share. Who uses a tree has a shared lock on its folder; only who has
  * an exclusive one removes or replaces it.
  */
+import { randomBytes } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode, undefinedIfMissing } from '../domain/errors.ts';
@@ -128,7 +129,10 @@ async function bytesOf(directory: string): Promise<number> {
 async function removeTree(directory: string): Promise<void> {
   // First of all, for it says that the others are whole.
   await rm(join(directory, partsFile), { force: true });
-  await rm(directory, { recursive: true });
+  // Under another name: a folder that is nearly gone is empty, and another tree could be renamed onto it.
+  const grave = `${directory}.removed-${randomBytes(6).toString('hex')}`;
+  await rename(directory, grave);
+  await rm(grave, { recursive: true });
 }
 
 async function renamed(from: string, to: string): Promise<boolean> {
