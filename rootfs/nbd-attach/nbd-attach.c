@@ -53,8 +53,10 @@ static const char *const io_timeout_ms = "5000";
 static const int other_disk_limit_s = 60;
 /*
  * The server hangs up while somebody copies the disk (fence.sh, hold), which may take minutes and is no fault of a node that
- * boots. 20 tries with 4 s each for that lock are over in two. Less than the deadline of the initramfs, to say what it was.
+ * boots. 20 tries with 3 s each for that lock are over in one or two. The initramfs says how long its deadline leaves, so
+ * that it can say what it was.
  */
+static const char not_now_limit[] = "NBD_PATIENCE_S";
 static const int not_now_limit_s = 600;
 /* What the server offers instead of a disk that may have lost what it acknowledged (src/daemon/exports.ts). */
 static const char reboot_mark[] = "CARDLESS REBOOT\n";
@@ -294,7 +296,8 @@ static int first_connection(struct disk *disk)
 {
     struct patience patience = fresh;
     struct timespec start, now;
-    int attempt = 0;
+    const char *said = getenv(not_now_limit);
+    int limit_s = said ? atoi(said) : not_now_limit_s, attempt = 0;
 
     clock_gettime(CLOCK_MONOTONIC, &start);
     for (;;) {
@@ -305,7 +308,9 @@ static int first_connection(struct disk *disk)
             errno = ESTALE;
         }
         clock_gettime(CLOCK_MONOTONIC, &now);
-        if (fd >= 0 || (errno == ECONNRESET ? now.tv_sec - start.tv_sec > not_now_limit_s : ++attempt == 20))
+        /* A busy server may need longer for some of its refusals than we wait: those in between count anew. */
+        attempt = errno == ECONNRESET ? 0 : attempt + 1;
+        if (fd >= 0 || attempt == 20 || (!attempt && now.tv_sec - start.tv_sec > limit_s))
             return fd;
         back_off(&patience);
     }

@@ -42,7 +42,7 @@ export class AgentOrders implements AgentFaceOptions {
   readonly #clock: Clock;
   // BOUNDED: one per registered node.
   readonly #polls = new Map<NodeName, (order: string) => void>();
-  // BOUNDED: one per commit that is running.
+  // BOUNDED: one per node, whose turn it is to be copied.
   readonly #freezes = new Map<string, Freeze>();
   // BOUNDED: one per order that is being given.
   readonly #answers = new Map<string, { readonly node: NodeName; readonly answer: (how: string) => void }>();

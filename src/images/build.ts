@@ -18,7 +18,8 @@ export async function buildImage(recipe: Recipe, arch: Architecture, options: Bu
   await mkdir(work, { recursive: true });
   try {
     await using tree = await buildTree(recipe, arch, { ...options, onProgress: section(onProgress, 0, 0.9) });
-    await removeOldTrees(options.cache, options.now);
+    // What cannot be removed now is left to the next build.
+    await removeOldTrees(options.cache, options.now).catch(() => []);
     onProgress({ phase: 'collecting the boot files', fraction: 0.9 });
     const boot = join(work, 'boot');
     await mkdir(boot, { recursive: true });

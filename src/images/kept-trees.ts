@@ -2,6 +2,7 @@
  * Built trees in the cache, which several servers may share. Who uses a tree has a shared lock on its folder; only who has
  * an exclusive one removes or replaces it.
  */
+import { randomBytes } from 'node:crypto';
 import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode, undefinedIfMissing } from '../domain/errors.ts';
@@ -57,7 +58,7 @@ export async function keepTree(finished: string, facts: TreeFacts, { cache, name
   const directory = join(trees, name);
   await mkdir(trees, { recursive: true });
   await using stack = new AsyncDisposableStack();
-  const source = await ontoSameDisk(finished, trees);
+  const source = await ontoSameDisk(finished, trees, stack);
   // A lock is the folder's, whatever its name: nobody can come between.
   stack.use(await lockPath(source, { kind: 'shared', wait: false }));
   while (!(await renamed(source, directory))) {
@@ -96,9 +97,10 @@ async function eachOldTree(cache: string, now: Date, counts: (tree: OldTree) => 
     if (usedAt === undefined || !isOld(usedAt, now)) {
       continue;
     }
-    const tree = { name, bytes: await bytesOf(directory), usedAt };
-    if (await counts(tree)) {
-      found.push(tree);
+    // Another server that has this cache may be removing it.
+    const bytes = await bytesOf(directory).catch(undefinedIfMissing);
+    if (bytes !== undefined && (await counts({ name, bytes, usedAt }))) {
+      found.push({ name, bytes, usedAt });
     }
   }
   return found;
@@ -110,8 +112,9 @@ function isOld(usedAt: Date | undefined, now: Date): boolean {
 
 /** Of what was never finished, when it was begun. */
 async function lastUse(directory: string): Promise<Date | undefined> {
-  const used = (await stat(join(directory, partsFile)).catch(undefinedIfMissing)) ?? (await stat(directory).catch(undefinedIfMissing));
-  return used?.mtime;
+  const itself = await stat(directory).catch(undefinedIfMissing);
+  const used = itself?.isDirectory() ? await stat(join(directory, partsFile)).catch(undefinedIfMissing) : undefined;
+  return used?.mtime ?? itself?.mtime;
 }
 
 async function bytesOf(directory: string): Promise<number> {
@@ -126,7 +129,10 @@ async function bytesOf(directory: string): Promise<number> {
 async function removeTree(directory: string): Promise<void> {
   // First of all, for it says that the others are whole.
   await rm(join(directory, partsFile), { force: true });
-  await rm(directory, { recursive: true });
+  // Under another name: a folder that is nearly gone is empty, and another tree could be renamed onto it.
+  const grave = `${directory}.removed-${randomBytes(6).toString('hex')}`;
+  await rename(directory, grave);
+  await rm(grave, { recursive: true });
 }
 
 async function renamed(from: string, to: string): Promise<boolean> {
@@ -142,12 +148,14 @@ async function renamed(from: string, to: string): Promise<boolean> {
 }
 
 /** Itself, or a copy when the cache is on another file system. */
-async function ontoSameDisk(finished: string, trees: string): Promise<string> {
+async function ontoSameDisk(finished: string, trees: string, stack: AsyncDisposableStack): Promise<string> {
   const [from, to] = await Promise.all([stat(finished), stat(trees)]);
   if (from.dev === to.dev) {
     return finished;
   }
   const copy = await mkdtemp(join(trees, 'copy-'));
+  // When it has become the tree it has another name.
+  stack.defer(() => rm(copy, { recursive: true, force: true }));
   await cp(finished, copy, { recursive: true });
   return copy;
 }

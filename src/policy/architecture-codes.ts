@@ -59,6 +59,9 @@ export const firstUefiCode = 6;
 
 /** The first code that is known, else the first one; undefined when the option is too short to hold any. */
 export function firstKnownCode(option93: Buffer | undefined): number | undefined {
-  const codes = Array.from({ length: Math.floor((option93?.length ?? 0) / 2) }, (_, index) => option93?.readUInt16BE(index * 2) ?? 0);
+  if (option93 === undefined) {
+    return undefined;
+  }
+  const codes = Array.from({ length: Math.floor(option93.length / 2) }, (_, index) => option93.readUInt16BE(index * 2));
   return codes.find((code) => architectureCodes.has(code)) ?? codes[0];
 }

@@ -28,6 +28,9 @@ export const noBoot: BootInformation = { siaddr: anyAddress, file: '', options: 
 
 /** What this firmware needs to go on; undefined when we have nothing for it. */
 export function bootInformation(request: DhcpMessage, client: Client, facts: BootOffer): BootInformation | undefined {
+  if (client.class === 'lease') {
+    return noBoot;
+  }
   const pxe = [option(OptionCode.VendorClassIdentifier, 'PXEClient'), ...echo(request, OptionCode.ClientMachineIdentifier)];
   if (isPi(client)) {
     // Option 66 as text and 43 name the same server; which of them a firmware heeds differs by model and build.
@@ -57,8 +60,6 @@ export function bootInformation(request: DhcpMessage, client: Client, facts: Boo
       return facts.mode === 'proxy' || unservedReasons.has(client.pxeArch ?? 0)
         ? undefined
         : { siaddr: facts.server, file: '', options: echo(request, OptionCode.ClientMachineIdentifier) };
-    case 'lease':
-      return noBoot;
     default:
       return undefined;
   }

@@ -107,7 +107,9 @@ export function classifyClient(message: DhcpMessage): Client | undefined {
     isIpxe: isIpxe(message),
     pxeArch: firstKnownCode(optionOf(message, OptionCode.ClientSystemArchitecture)),
   };
-  for (const rule of rules) {
+  // No rule holds without a vendor, and most of what asks is a system that renews its lease.
+  const isPlain = signs.vendor === '' && signs.guid === undefined && !signs.isIpxe;
+  for (const rule of isPlain ? [] : rules) {
     const found = rule(signs);
     if (found) {
       return { mac, ...found };

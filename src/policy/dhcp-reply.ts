@@ -44,6 +44,7 @@ export function nakReply(request: DhcpMessage, facts: ReplyFacts): DhcpMessage {
 
 interface LinkOptions {
   readonly of: ReplyFacts;
+  readonly server: DhcpOption;
   readonly times: readonly DhcpOption[];
   readonly link: readonly DhcpOption[];
 }
@@ -54,11 +55,12 @@ const madeFor = new WeakMap<object, LinkOptions>();
 function linkOptions(facts: ReplyFacts): LinkOptions {
   const { subnet, router, dns, leaseSeconds } = facts;
   const known = subnet && madeFor.get(subnet);
-  if (known && known.of.router === router && known.of.dns === dns && known.of.leaseSeconds === leaseSeconds) {
+  if (known && known.of.server === facts.server && known.of.router === router && known.of.dns === dns && known.of.leaseSeconds === leaseSeconds) {
     return known;
   }
   const made: LinkOptions = {
     of: facts,
+    server: option(OptionCode.ServerIdentifier, ipv4Bytes(facts.server)),
     times: [
       option(OptionCode.IpAddressLeaseTime, uint32(leaseSeconds)),
       option(OptionCode.RenewalTime, uint32(Math.floor(leaseSeconds / 2))),
@@ -78,8 +80,20 @@ function linkOptions(facts: ReplyFacts): LinkOptions {
   return made;
 }
 
+/** Made once for each node: its record stays the same object until it changes. */
+const namesOf = new WeakMap<object, DhcpOption[]>();
+
 function nameOption({ node }: ReplyFacts): DhcpOption[] {
-  return node ? [option(OptionCode.HostName, node.name)] : [];
+  if (node === undefined) {
+    return [];
+  }
+  const known = namesOf.get(node);
+  if (known) {
+    return known;
+  }
+  const made = [option(OptionCode.HostName, node.name)];
+  namesOf.set(node, made);
+  return made;
 }
 
 function reply(
@@ -92,7 +106,7 @@ function reply(
 ): DhcpMessage {
   const options = [
     typeOption(type),
-    option(OptionCode.ServerIdentifier, ipv4Bytes(facts.server)),
+    linkOptions(facts).server,
     ...middle,
     ...boot.options,
     // RFC 6842 section 3; RFC 3011 section 3.

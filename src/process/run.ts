@@ -27,7 +27,8 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     maxBuffer: 64 * 1024 * 1024,
     ...(options.input === undefined ? {} : { input: options.input }),
     ...(options.cwd === undefined ? {} : { cwd: options.cwd }),
-    ...(options.env === undefined ? {} : { env: { ...options.env } }),
+    // What programs say is read here, in one language.
+    env: { LC_ALL: 'C.UTF-8', ...options.env },
     ...(signal ? { cancelSignal: signal } : {}),
     ...(options.killSignal ? { killSignal: options.killSignal } : {}),
   });
@@ -37,11 +38,11 @@ export async function run(file: string, args: readonly string[], options: RunOpt
     }
   }
   const result = await child;
+  const [program, rest] = withoutWrappers(file, args);
   if (result.isCanceled) {
-    throw new UserError('cancelled', `${file} was cancelled`);
+    throw new UserError('cancelled', `${program} was cancelled`);
   }
   if (result.failed && !(result.exitCode !== undefined && options.okCodes?.includes(result.exitCode))) {
-    const [program, rest] = withoutWrappers(file, args);
     if (result.code === 'ENOENT' || (program !== file && wrapperMissedIt.test(result.all ?? ''))) {
       throw new UserError('not-found', `The program ${program} is not installed`, {
         hint: 'sudo ./cardless setup installs what is missing',

@@ -1,8 +1,11 @@
 import { mkdtempSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { describe, expect, test } from 'vitest';
+import { describe, expect, test, vi } from 'vitest';
 import { cardless } from '../support/lab-server.ts';
+
+// Some twenty servers start at once, and the machine may have other work.
+vi.setConfig({ testTimeout: 120_000 });
 
 const state = (): string => mkdtempSync(join(tmpdir(), 'cardless-test-'));
 

@@ -55,6 +55,41 @@ test.each([
   await expect(nbdClient(house.port, 'overlay')).rejects.toThrow();
 });
 
+test('a disk that this machine has mounted is left alone', async () => {
+  const { house, disk } = await houseWith(() => Promise.resolve());
+  await using _house = house;
+  const at = join(house.state, 'at');
+  await mkdir(at);
+  await run('mount', ['-o', 'loop', disk, at]);
+  try {
+    await writeFile(join(at, 'mended'), 'by hand');
+    expect(await checkDisk(disk)).toEqual({
+      ok: false,
+      result: expect.stringMatching(/^this machine has it as \/dev\/loop\d+; unmount it/),
+    });
+  } finally {
+    await run('umount', [at]);
+  }
+  await vi.waitFor(async () => expect(await checkDisk(disk)).toMatchObject({ ok: true }));
+});
+
+test('what could not be checked is neither called clean nor damaged', async () => {
+  const { house, disk } = await houseWith(() => Promise.resolve());
+  await using _house = house;
+  const programs = join(house.state, 'programs');
+  await mkdir(programs);
+  // As in a container without the right to mount.
+  await writeFile(join(programs, 'unshare'), '#!/bin/sh\necho "unshare: unshare failed: Operation not permitted" >&2\nexit 1\n', {
+    mode: 0o755,
+  });
+  vi.stubEnv('PATH', `${programs}:${process.env['PATH']}`);
+  try {
+    await expect(checkDisk(disk)).rejects.toThrow(/could not be checked: .*Operation not permitted/s);
+  } finally {
+    vi.unstubAllEnvs();
+  }
+});
+
 test('e2fsck sees no device of this machine', async () => {
   const { house, disk } = await houseWith(() => Promise.resolve());
   await using _house = house;

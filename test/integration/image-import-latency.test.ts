@@ -75,7 +75,7 @@ function figures(report: DhcpReport): string {
   return `median ${median}, 99th percentile ${last}, ${report.offered} of ${report.begun} answered`;
 }
 
-test('while disk images are imported, every DISCOVER is answered, and no board has to ask twice', async () => {
+test('while disk images are imported, every DISCOVER is answered, and no board has to ask twice', { timeout: 400_000 }, async () => {
   const folder = await scratch('latency');
   const card = await piCard(folder, { fill, rootSize: '160M' });
   await must('zstd', '-q', '-1', '--rm', card);

@@ -116,7 +116,7 @@ async function guardRules(namespace: string): Promise<string[]> {
 
 const ofNode = /^10\.79\.0\.2 \d+$/;
 /** Masqueraded, and still a port that is for root. */
-const ofNodesRoot = /^10\.79\.0\.2 7\d\d$/;
+const ofNodesRoot = /^10\.79\.0\.2 ([5-9]\d\d|10[01]\d|102[0-3])$/;
 
 test("from a node only its root's own sockets reach the disks, and all that is not NBD passes as before", async () => {
   await using segment = await createSegment();

@@ -49,8 +49,8 @@ test('the merged view of a node is mounted read-only, outlives the server, and i
   const view = join(state, 'here');
   try {
     const first = await startServer();
-    expect((await run('snapshot', 'red5', '--as', 'before')).stdout).toBe('red5: kept as before (clean)');
-    expect((await run('mount', 'red5', join(state, 'link/here'))).stdout).toBe(`red5 is at ${view}`);
+    expect((await run('snapshot', 'red5', '--as', 'before')).stdout).toBe('red5: kept as before; the node was not running');
+    expect((await run('mount', 'red5', join(state, 'link/here'))).stdout).toBe(`red5 is at ${view}; the node was not running`);
     expect((await inside('sh', '-c', `cat ${view}/etc/motd ${view}/etc/new; ls ${view}/etc`)).stdout).toBe('of the node\nnew\nmotd\nnew');
     expect((await inside('cat', '/proc/mounts')).stdout).toMatch(/\/disk ext4 ro,nosuid,nodev,noexec,\S*errors=continue/);
     expect((await inside('touch', join(view, 'etc/x'))).stderr).toContain('Read-only file system');

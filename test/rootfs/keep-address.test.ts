@@ -25,9 +25,11 @@ async function keepAddress(
 test('networkd keeps the very address of the boot, NetworkManager leaves the interface alone', async () => {
   const { read } = await keepAddress({});
   expect(read('etc/systemd/network/00-cardless.network')).toBe(
-    '[Match]\nName=eth0\n\n[Network]\nAddress=10.0.0.5/24\nGateway=10.0.0.1\nDNS=10.0.0.1\nDNS=9.9.9.9\nKeepConfiguration=yes\n',
+    '[Match]\nName=eth0\n\n[Network]\nAddress=10.0.0.5/24\nGateway=10.0.0.1\nDNS=10.0.0.1\nDNS=9.9.9.9\nKeepConfiguration=yes\n\n[DHCP]\nCriticalConnection=yes\n',
   );
-  expect(read('etc/NetworkManager/conf.d/00-cardless.conf')).toBe('[keyfile]\nunmanaged-devices=interface-name:eth0\n');
+  expect(read('etc/NetworkManager/conf.d/00-cardless.conf')).toBe(
+    '[keyfile]\nunmanaged-devices=interface-name:eth0\n\n[device-cardless]\nmatch-device=interface-name:eth0\nmanaged=0\n',
+  );
 });
 
 test('whatever the interface is called, all managers leave it alone, and only it', async () => {

@@ -114,7 +114,9 @@ function readOptions(reader: Reader): DhcpOption[] {
  */
 export function encodeDhcp(message: DhcpMessage): Buffer {
   const options = 241 + optionBytes(message.options);
-  const bytes = Buffer.allocUnsafe(options + message.padding.length).fill(0);
+  const bytes = Buffer.allocUnsafe(options + message.padding.length);
+  // All else is written below.
+  bytes.fill(0, 28, 236);
   bytes[0] = message.op;
   bytes[1] = message.htype;
   bytes[2] = message.hlen;

@@ -124,7 +124,7 @@ if [ "$mode" = hold ]; then
     exit 0
 fi
 
-flock -w 4 9 || exit 1
+flock -w 3 9 || exit 1
 if [ "$mode" = serve ] && [ "${key#root-}" = "$key" ] && [ -e "$records/full" ]; then
     exit 1
 fi
