@@ -9,6 +9,7 @@ import { addImageCommands } from './image-commands.ts';
 import { addJobCommands } from './job-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
 import { addOverlayCommands } from './overlay-commands.ts';
+import { addServiceCommands } from './service-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
 import { addStatusCommand } from './status-command.ts';
@@ -46,6 +47,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addImageCommands(program, contextOf);
   addJobCommands(program, contextOf);
   addOverlayCommands(program, contextOf);
+  addServiceCommands(program, contextOf);
   addSimCommand(program, contextOf);
   addBenchCommands(program, contextOf);
   addSetupCommand(program, contextOf);

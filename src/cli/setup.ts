@@ -105,6 +105,7 @@ const test: Tools = {
   '/usr/share/OVMF/OVMF_CODE_4M.secboot.fd': 'ovmf',
   '/usr/share/AAVMF/AAVMF_CODE.fd': 'qemu-efi-aarch64',
   '/usr/lib/u-boot/qemu_arm64/u-boot.bin': 'u-boot-qemu',
+  dig: 'bind9-dnsutils',
   udhcpc: 'udhcpc',
   curl: 'curl',
   python3: 'python3',

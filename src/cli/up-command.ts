@@ -10,9 +10,10 @@ import { createLogger } from '../log/logger.ts';
 import { listInterfaces } from '../net/interfaces.ts';
 import { sdNotify } from '../net/sd-notify.ts';
 import type { Context } from './context.ts';
+import { addServiceFlags, interfaceServices, noServicesWithout, type ServiceFlags, serverServices } from './service/service-flags.ts';
 import { downloadBootPrograms, ensureTools } from './setup.ts';
 
-interface UpOptions {
+interface UpOptions extends ServiceFlags {
   readonly interface?: string;
   readonly mode?: string;
   readonly uefiLoader?: string;
@@ -28,7 +29,7 @@ interface UpOptions {
 }
 
 export function addUpCommand(program: Command, contextOf: () => Context): void {
-  program
+  const command = program
     .command('up')
     .description('serve a network until stopped')
     .option('--interface <name>', 'interface to serve; more of them go into the settings file')
@@ -64,12 +65,14 @@ export function addUpCommand(program: Command, contextOf: () => Context): void {
       const daemon = { places: context.places, settings, log, ...(isUnwanted ? { isUnwanted } : {}) };
       await runDaemon(daemon, context.signal, () => sdNotify('READY=1', notifySocket));
     });
+  addServiceFlags(command);
 }
 
 /** The settings file, with what the flags say in place of its own. */
 async function settingsFor(options: UpOptions, context: Context): Promise<Settings> {
   const file = options.config ?? context.places.settingsFile;
-  const base = await loadSettings(file, { mustExist: options.config !== undefined });
+  const written = await loadSettings(file, { mustExist: options.config !== undefined });
+  const base = { ...written, ...serverServices(options) };
   const authorizedKeys = [...base.authorizedKeys, ...(await readKeys(options.authorizedKeys ?? []))];
   if (!options.network) {
     return { ...base, authorizedKeys, interfaces: [] };
@@ -82,6 +85,7 @@ async function settingsFor(options: UpOptions, context: Context): Promise<Settin
       });
     }
     checkFlagsOfAnInterface(options);
+    noServicesWithout(options);
     return { ...base, authorizedKeys };
   }
   checkTexts(options);
@@ -93,6 +97,7 @@ async function settingsFor(options: UpOptions, context: Context): Promise<Settin
     ...(options.pool === undefined ? {} : { pool: options.pool }),
     ...(options.router === undefined ? {} : { router: options.router }),
     ...(options.dns === undefined ? {} : { dns: options.dns }),
+    ...interfaceServices(options),
   };
   const { interfaces } = checkSettings({ interfaces: [flags] }, 'The command line');
   return { ...base, authorizedKeys, interfaces };

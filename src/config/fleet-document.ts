@@ -9,14 +9,12 @@ import type { JsonObject, JsonValue, NodeSettings } from '../domain/node-setting
 import { parseDiskSize } from '../domain/overlay.ts';
 import { parsePublicKey } from '../domain/public-key.ts';
 import { parsed } from './parsed.ts';
-import { AbsolutePath, FileMode, FileOwner, Locale, PasswordHash, TimeZone, UserName } from './system-values.ts';
+import { AbsolutePath, DomainName, FileMode, FileOwner, Locale, PasswordHash, TimeZone, UserName } from './system-values.ts';
 
 const Json: z.ZodType<JsonValue> = z.lazy(() =>
   z.union([z.string(), z.number(), z.boolean(), z.null(), z.array(Json), z.record(z.string(), Json)]),
 );
 const JsonRecord: z.ZodType<JsonObject> = z.record(z.string(), Json);
-
-const DomainName = z.string().regex(/^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/, 'is not a domain name');
 
 const ConfigTxtPart = z.strictObject({
   models: z.array(z.string().regex(/^[a-z0-9+=-]{1,32}$/, 'is not a filter of config.txt, for example pi4')).optional(),

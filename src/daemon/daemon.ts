@@ -51,6 +51,7 @@ import { createOperatorFace } from './operator-face.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
+import { Services } from './services/services.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
 import { systemClock } from './system-clock.ts';
@@ -171,6 +172,17 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const agents = new AgentOrders(sessions, clock);
+  const services = new Services({
+    settings,
+    places,
+    nodes,
+    leases,
+    sessions,
+    addressOf,
+    ours: () => interfaces.map((entry) => entry.facts.address),
+    clock,
+    log,
+  });
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
@@ -207,6 +219,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     hostKeys,
     agents,
     jobs,
+    services,
     hold,
     addressOf,
     served: () =>
@@ -279,6 +292,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       }),
     );
     dhcpStatus.set(facts.name, dhcp.status);
+    stack.use(await services.start(wanted, facts));
     await orNamePortOwner('udp', 69, facts.address, () => {
       startTftp({ settings, wanted, facts, boot, reports, threads, clock, log, onBadPacket: countBadTftp }, stack);
       return Promise.resolve();

@@ -34,6 +34,7 @@ import type { Jobs } from './jobs.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
 import { createNodeService, removeNodes } from './node-service.ts';
 import { createOverlayService } from './overlay-service.ts';
+import type { Services } from './services/services.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
 /** What the services of the operator share with the rest of the server. */
@@ -59,6 +60,7 @@ export interface OperatorFaceOptions {
   readonly hostKeys: HostKeys;
   readonly agents: AgentOrders;
   readonly jobs: Jobs;
+  readonly services: Services;
   readonly hold: (disk: string) => Promise<AsyncDisposable>;
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** Subnets whose addresses we give out, and our own address in each. They change with the interfaces. */
@@ -89,6 +91,7 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     commits: createCommitService(options),
     overlays: createOverlayService({ ...options, viewsDirectory: join(places.state, 'views'), quotaBytes: settings.overlayQuotaBytes }),
     jobs,
+    services: options.services,
     onFailure: (error) => log.error({ err: error }, 'request failed'),
   });
 }

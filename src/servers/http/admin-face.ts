@@ -8,6 +8,7 @@ import { addImageRoutes, type ImageAdmin } from './admin/image-routes.ts';
 import { addJobRoutes, type JobAdmin } from './admin/job-routes.ts';
 import { addNodeRoutes, type NodeAdmin } from './admin/node-routes.ts';
 import { addOverlayRoutes, type OverlayAdmin } from './admin/overlay-routes.ts';
+import { addServiceRoutes, type ServiceAdmin } from './admin/service-routes.ts';
 import { addVersionRoutes, type VersionAdmin } from './admin/version-routes.ts';
 
 /** Every answer is a value that JSON can carry; every refusal a UserError. */
@@ -21,6 +22,7 @@ export interface AdminOptions {
   readonly commits: CommitAdmin;
   readonly overlays: OverlayAdmin;
   readonly jobs: JobAdmin;
+  readonly services: ServiceAdmin;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -51,6 +53,7 @@ export function createAdminFace(options: AdminOptions): Express {
   addCommitRoutes(api, options.commits);
   addOverlayRoutes(api, options.overlays);
   addJobRoutes(api, options.jobs);
+  addServiceRoutes(api, options.services);
   app.use((request, _response) => {
     throw new UserError('not-found', `There is no ${request.method} ${request.path} in this API`);
   });

@@ -1,0 +1,50 @@
+/** The switches of the services for the subnet, as flags of `cardless up`. */
+import type { Command } from 'commander';
+import { checkSettings } from '../../config/load.ts';
+import type { Settings } from '../../config/schema.ts';
+import { UserError } from '../../domain/errors.ts';
+
+export interface ServiceFlags {
+  readonly nameServer?: boolean;
+  readonly gateway?: boolean;
+  readonly timeServer?: boolean | string;
+  readonly sharedDirectory?: boolean;
+  readonly domain?: string;
+  readonly upstreamDns?: string[];
+  readonly uplink?: string;
+}
+
+export function addServiceFlags(up: Command): void {
+  up.option('--name-server', 'mode full: answer for the names of nodes, and ask upstream for others')
+    .option('--domain <name>', 'domain of the nodes (default: cluster.internal)')
+    .option('--upstream-dns <address...>', 'whom the name server asks (default: as this machine does)');
+}
+
+/** Keys of one interface. */
+export function interfaceServices(flags: ServiceFlags): Record<string, unknown> {
+  const { nameServer, gateway, timeServer, sharedDirectory } = flags;
+  return Object.fromEntries(
+    Object.entries({ nameServer, gateway, timeServer, sharedDirectory }).filter(([, value]) => value !== undefined),
+  );
+}
+
+/** Keys of the whole server. @throws UserError bad-input */
+export function serverServices({ domain, upstreamDns, uplink }: ServiceFlags): Partial<Settings> {
+  const given = Object.fromEntries(Object.entries({ domain, upstreamDns, uplink }).filter(([, value]) => value !== undefined));
+  const checked: Partial<Record<string, unknown>> = checkSettings(given, 'The command line');
+  return Object.fromEntries(Object.keys(given).map((key) => [key, checked[key]]));
+}
+
+/** @throws UserError bad-input: without --interface it is the settings file that says all about interfaces */
+export function noServicesWithout(flags: ServiceFlags): void {
+  const [key] = Object.keys(interfaceServices(flags));
+  if (key !== undefined) {
+    throw new UserError(
+      'bad-input',
+      `--${key.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)} is about one interface, and none is named`,
+      {
+        hint: 'Name it with --interface, or write this into the settings file',
+      },
+    );
+  }
+}

@@ -1,0 +1,90 @@
+/** What the server does for a subnet besides booting it, each by a switch of its own. */
+import type { Places } from '../../config/places.ts';
+import type { InterfaceSettings, Settings } from '../../config/schema.ts';
+import type { Clock } from '../../domain/clock.ts';
+import type { Ipv4, Subnet } from '../../domain/ipv4.ts';
+import type { Node } from '../../domain/node.ts';
+import type { Logger } from '../../log/logger.ts';
+import type { InterfaceFacts } from '../../net/interfaces.ts';
+import type { LeaseStore } from '../../store/leases.ts';
+import type { NodeStore } from '../../store/nodes.ts';
+import type { BootSessions } from '../boot-sessions.ts';
+import { NameService } from './name-service.ts';
+
+export interface ServicesOptions {
+  readonly settings: Settings;
+  readonly places: Places;
+  readonly nodes: NodeStore;
+  readonly leases: LeaseStore;
+  readonly sessions: Pick<BootSessions, 'of'>;
+  readonly addressOf: (node: Node) => Ipv4 | undefined;
+  /** Addresses of the interfaces that are served. */
+  readonly ours: () => readonly Ipv4[];
+  readonly clock: Clock;
+  readonly log: Logger;
+}
+
+/** An interface with its subnets, the one of the link first. */
+export interface ServedLink {
+  readonly name: string;
+  readonly address: Ipv4;
+  readonly subnets: readonly Subnet[];
+}
+
+export interface RunningService extends AsyncDisposable {
+  /** What it changed on this machine, and what it tells nodes. */
+  readonly changes: () => readonly string[];
+  readonly status: () => object;
+}
+
+export type ServiceName = 'dns' | 'gateway' | 'time' | 'shared';
+
+export interface ServiceView {
+  readonly service: ServiceName;
+  readonly interface: string;
+  readonly since: number;
+  readonly changes: readonly string[];
+  readonly status: object;
+}
+
+type Starter = (link: ServedLink, wanted: InterfaceSettings) => Promise<RunningService>;
+
+export class Services {
+  readonly #options: ServicesOptions;
+  readonly #running = new Set<() => ServiceView>();
+  readonly #names: NameService;
+
+  constructor(options: ServicesOptions) {
+    this.#options = options;
+    this.#names = new NameService(options);
+  }
+
+  list(): readonly ServiceView[] {
+    return [...this.#running].map((view) => view());
+  }
+
+  /** Those of one interface. @throws UserError when one cannot be: somebody else has its port, for one */
+  async start(wanted: InterfaceSettings, facts: InterfaceFacts): Promise<AsyncDisposable> {
+    await using stack = new AsyncDisposableStack();
+    const subnets = [wanted.subnet ?? facts.subnet, ...wanted.relayed.map(({ subnet }) => subnet)];
+    const link: ServedLink = { name: facts.name, address: facts.address, subnets };
+    for (const [service, start] of this.#startersOf(wanted)) {
+      const running = stack.use(await start(link, wanted));
+      this.#note(service, link, running, stack);
+    }
+    return stack.move();
+  }
+
+  #startersOf({ nameServer }: InterfaceSettings): (readonly [ServiceName, Starter])[] {
+    return [...(nameServer ? [['dns', (link) => this.#names.start(link)] as const satisfies readonly [ServiceName, Starter]] : [])];
+  }
+
+  #note(service: ServiceName, { name, address }: ServedLink, running: RunningService, stack: AsyncDisposableStack): void {
+    const { clock, log } = this.#options;
+    const since = clock.now();
+    const view = (): ServiceView => ({ service, interface: name, since, changes: running.changes(), status: running.status() });
+    this.#running.add(view);
+    stack.defer(() => void this.#running.delete(view));
+    log.info({ service, interface: name, address }, 'service is on');
+  }
+}
