@@ -30,6 +30,9 @@ const serve: Tools = {
   ...extras,
 };
 
+/** For services that are on. */
+const gateway: Tools = { nft: 'nftables' };
+
 const armhfCompiler: Tools = {
   'arm-linux-gnueabihf-gcc': 'gcc-arm-linux-gnueabihf',
   '/usr/arm-linux-gnueabihf/lib/libc.a': 'libc6-dev-armhf-cross',
@@ -136,6 +139,7 @@ const rootbench: Tools = {
 
 const purposes = {
   serve,
+  gateway,
   build,
   import: importing,
   demo: { ...serve, ...build, ...demo },
@@ -145,7 +149,7 @@ const purposes = {
 } as const;
 export type Purpose = keyof typeof purposes;
 
-export const purposeNames: readonly Purpose[] = ['serve', 'build', 'import', 'demo', 'test', 'bench', 'rootbench'];
+export const purposeNames: readonly Purpose[] = ['serve', 'gateway', 'build', 'import', 'demo', 'test', 'bench', 'rootbench'];
 
 /** Those that run programs of both architectures. */
 const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test', 'rootbench'];

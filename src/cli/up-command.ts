@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { checkSettings, loadSettings } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
 import { runDaemon } from '../daemon/daemon.ts';
+import { planServices } from '../daemon/services/plan-services.ts';
 import { UserError } from '../domain/errors.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
 import type { PublicKey } from '../domain/public-key.ts';
@@ -10,7 +11,15 @@ import { createLogger } from '../log/logger.ts';
 import { listInterfaces } from '../net/interfaces.ts';
 import { sdNotify } from '../net/sd-notify.ts';
 import type { Context } from './context.ts';
-import { addServiceFlags, interfaceServices, noServicesWithout, type ServiceFlags, serverServices } from './service/service-flags.ts';
+import {
+  addServiceFlags,
+  ensureServiceTools,
+  interfaceServices,
+  noServicesWithout,
+  type ServiceFlags,
+  serverServices,
+} from './service/service-flags.ts';
+import { printPlan } from './service-commands.ts';
 import { downloadBootPrograms, ensureTools } from './setup.ts';
 
 interface UpOptions extends ServiceFlags {
@@ -54,8 +63,13 @@ export function addUpCommand(program: Command, contextOf: () => Context): void {
     .action(async (options: UpOptions) => {
       const context = contextOf();
       const settings = await settingsFor(options, context);
+      if (options.dryRun === true) {
+        printPlan(await planServices(settings), context);
+        return;
+      }
       if (settings.interfaces.length > 0) {
         await ensureTools('serve', context);
+        await ensureServiceTools(settings, context);
         await downloadBootPrograms(context);
       }
       const log = createLogger({ level: options.logLevel, terminal: process.stdout.isTTY });

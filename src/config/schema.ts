@@ -19,6 +19,9 @@ const delays = z.array(z.int().min(0).max(5000)).max(8);
 
 const switches = ['nameServer', 'gateway', 'timeServer', 'sharedDirectory'] as const;
 
+/** As far as anybody uses it; it becomes part of rules and paths. */
+const InterfaceName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._@-]{0,14}$/, 'is not the name of an interface');
+
 export const InterfaceSettings = z
   .strictObject({
     name: z.string().min(1),
@@ -54,7 +57,7 @@ export const Settings = z.strictObject({
   /** Name servers that the name server asks; by default those of this machine. */
   upstreamDns: z.array(parsed(parseIpv4)).default([]),
   /** The interface by which the gateway reaches the world; by default that of the default route. */
-  uplink: z.string().min(1).max(15).optional(),
+  uplink: InterfaceName.optional(),
   httpPort: z.int().min(1).max(65_535).default(8067),
   nbdPort: z.int().min(1).max(65_535).default(10_809),
   /** What boards with TFTP_PREFIX=1 have as TFTP_PREFIX_STR. */

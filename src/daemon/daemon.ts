@@ -192,6 +192,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 
   const storeWatch = stack.use(new StoreWatch({ space, directories: [overlays.directory, data.directory], fences, clock, log }));
   await storeWatch.start();
+  await services.restore();
   await refuseAfterCrash({ exports, nodes, sessions, data, log });
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();

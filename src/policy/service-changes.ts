@@ -1,6 +1,17 @@
 /** What a service changes, in words: for `service list` and `--dry-run`. */
 import type { Ipv4 } from '../domain/ipv4.ts';
+import { type GatewayFacts, gatewayRules } from './gateway-rules.ts';
 
 export function nameServerChanges(address: Ipv4, domain: string): string[] {
   return [`answers on UDP and TCP port 53 of ${address}`, `DHCP offers ${address} as name server, and the domain ${domain}`];
+}
+
+/** @param opened files of /proc/sys that did not say 1 before */
+export function gatewayChanges(facts: GatewayFacts, opened: readonly string[], address: Ipv4): string[] {
+  return [
+    facts.uplink === undefined ? 'no uplink: this machine has no default route' : `nodes reach the world by ${facts.uplink}`,
+    ...opened.map((file) => `1 in ${file}`),
+    ...gatewayRules(facts).map((line) => `nft ${line}`),
+    `DHCP offers ${address} as router`,
+  ];
 }

@@ -3,6 +3,8 @@ import type { Command } from 'commander';
 import { checkSettings } from '../../config/load.ts';
 import type { Settings } from '../../config/schema.ts';
 import { UserError } from '../../domain/errors.ts';
+import type { Context } from '../context.ts';
+import { ensureTools } from '../setup.ts';
 
 export interface ServiceFlags {
   readonly nameServer?: boolean;
@@ -12,12 +14,16 @@ export interface ServiceFlags {
   readonly domain?: string;
   readonly upstreamDns?: string[];
   readonly uplink?: string;
+  readonly dryRun?: boolean;
 }
 
 export function addServiceFlags(up: Command): void {
   up.option('--name-server', 'mode full: answer for the names of nodes, and ask upstream for others')
+    .option('--gateway', 'mode full: nodes reach the world through this machine')
+    .option('--uplink <interface>', 'how the gateway reaches the world (default: by the default route)')
     .option('--domain <name>', 'domain of the nodes (default: cluster.internal)')
-    .option('--upstream-dns <address...>', 'whom the name server asks (default: as this machine does)');
+    .option('--upstream-dns <address...>', 'whom the name server asks (default: as this machine does)')
+    .option('--dry-run', 'only show what the services that are switched on would change on this machine');
 }
 
 /** Keys of one interface. */
@@ -46,5 +52,12 @@ export function noServicesWithout(flags: ServiceFlags): void {
         hint: 'Name it with --interface, or write this into the settings file',
       },
     );
+  }
+}
+
+/** Installs what the services that are on need. */
+export async function ensureServiceTools({ interfaces }: Settings, context: Context): Promise<void> {
+  if (interfaces.some(({ gateway }) => gateway)) {
+    await ensureTools('gateway', context);
   }
 }

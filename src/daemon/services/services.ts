@@ -9,6 +9,7 @@ import type { InterfaceFacts } from '../../net/interfaces.ts';
 import type { LeaseStore } from '../../store/leases.ts';
 import type { NodeStore } from '../../store/nodes.ts';
 import type { BootSessions } from '../boot-sessions.ts';
+import { Gateway } from './gateway.ts';
 import { NameService } from './name-service.ts';
 
 export interface ServicesOptions {
@@ -53,10 +54,12 @@ export class Services {
   readonly #options: ServicesOptions;
   readonly #running = new Set<() => ServiceView>();
   readonly #names: NameService;
+  readonly #gateway: Gateway;
 
   constructor(options: ServicesOptions) {
     this.#options = options;
     this.#names = new NameService(options);
+    this.#gateway = new Gateway(options);
   }
 
   list(): readonly ServiceView[] {
@@ -75,8 +78,17 @@ export class Services {
     return stack.move();
   }
 
-  #startersOf({ nameServer }: InterfaceSettings): (readonly [ServiceName, Starter])[] {
-    return [...(nameServer ? [['dns', (link) => this.#names.start(link)] as const satisfies readonly [ServiceName, Starter]] : [])];
+  /** Before anything is served: puts back what an earlier run could not. */
+  async restore(): Promise<void> {
+    await this.#gateway.restore();
+  }
+
+  #startersOf({ nameServer, gateway }: InterfaceSettings): (readonly [ServiceName, Starter])[] {
+    const all: readonly (readonly [ServiceName, boolean, Starter])[] = [
+      ['dns', nameServer, (link) => this.#names.start(link)],
+      ['gateway', gateway, (link) => this.#gateway.start(link)],
+    ];
+    return all.flatMap(([name, isOn, start]) => (isOn ? [[name, start] as const] : []));
   }
 
   #note(service: ServiceName, { name, address }: ServedLink, running: RunningService, stack: AsyncDisposableStack): void {
