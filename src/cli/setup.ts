@@ -109,6 +109,7 @@ const test: Tools = {
   '/usr/share/AAVMF/AAVMF_CODE.fd': 'qemu-efi-aarch64',
   '/usr/lib/u-boot/qemu_arm64/u-boot.bin': 'u-boot-qemu',
   dig: 'bind9-dnsutils',
+  ntpdig: 'ntpsec-ntpdig',
   udhcpc: 'udhcpc',
   curl: 'curl',
   python3: 'python3',

@@ -155,6 +155,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     authorizedKeys: settings.authorizedKeys,
     addressOf,
     nextImages: (wanted) => versions.nextOf(wanted),
+    servicesOf: (node) => services.forNode(node),
   });
   const handover = new NodeHandover({
     nodes,
@@ -179,7 +180,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     leases,
     sessions,
     addressOf,
-    ours: () => interfaces.map((entry) => entry.facts.address),
+    interfaces,
     clock,
     log,
   });

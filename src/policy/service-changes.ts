@@ -6,6 +6,15 @@ export function nameServerChanges(address: Ipv4, domain: string): string[] {
   return [`answers on UDP and TCP port 53 of ${address}`, `DHCP offers ${address} as name server, and the domain ${domain}`];
 }
 
+export function timeServerChanges(address: Ipv4, isLocal: boolean): string[] {
+  const when = isLocal ? 'always' : 'while this clock is synchronised';
+  return [
+    `tells the time on UDP port 123 of ${address}, ${when}`,
+    `DHCP offers ${address} as time server`,
+    'nodes are given it for timesyncd and chrony at their next boot',
+  ];
+}
+
 /** @param opened files of /proc/sys that did not say 1 before */
 export function gatewayChanges(facts: GatewayFacts, opened: readonly string[], address: Ipv4): string[] {
   return [

@@ -123,7 +123,7 @@ describe('with the gateway', () => {
     await lab.server.stop();
     expect((await table(world)).code).not.toBe(0);
     expect(await forwarding(world)).toEqual(['0', '0', '0', '0']);
-    expect(existsSync(join(lab.state, 'run/gateway.json'))).toBe(false);
+    expect(existsSync(join(lab.state, 'gateway.json'))).toBe(false);
   });
 
   test('what a crash leaves is taken away by the next start, also by one without the gateway; what others opened stays open', async () => {

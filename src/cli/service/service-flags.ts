@@ -21,6 +21,7 @@ export function addServiceFlags(up: Command): void {
   up.option('--name-server', 'mode full: answer for the names of nodes, and ask upstream for others')
     .option('--gateway', 'mode full: nodes reach the world through this machine')
     .option('--uplink <interface>', 'how the gateway reaches the world (default: by the default route)')
+    .option('--time-server [local]', 'mode full: tell the time; local: also while nobody has set this clock')
     .option('--domain <name>', 'domain of the nodes (default: cluster.internal)')
     .option('--upstream-dns <address...>', 'whom the name server asks (default: as this machine does)')
     .option('--dry-run', 'only show what the services that are switched on would change on this machine');

@@ -40,7 +40,7 @@ export class Gateway {
 
   constructor(options: ServicesOptions) {
     this.#options = options;
-    this.#forwarding = new Forwarding(options.places.run);
+    this.#forwarding = new Forwarding(options.places.state);
   }
 
   /** What a run that was killed left behind. */

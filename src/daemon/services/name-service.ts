@@ -108,13 +108,13 @@ export class NameService {
   }
 
   async #upstreams(): Promise<readonly Ipv4[]> {
-    const { settings, ours } = this.#options;
+    const { settings, interfaces } = this.#options;
     if (settings.upstreamDns.length > 0) {
       return settings.upstreamDns;
     }
     // Read again each time: it changes with the networks that this machine is in.
     const text = await readFile('/etc/resolv.conf', 'utf8').catch(() => '');
-    const own: readonly string[] = ours();
+    const own: readonly string[] = interfaces.map(({ facts }) => facts.address);
     return upstreamsOf(text, (address) => own.includes(address)).map(parseIpv4);
   }
 }

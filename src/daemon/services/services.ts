@@ -2,15 +2,17 @@
 import type { Places } from '../../config/places.ts';
 import type { InterfaceSettings, Settings } from '../../config/schema.ts';
 import type { Clock } from '../../domain/clock.ts';
-import type { Ipv4, Subnet } from '../../domain/ipv4.ts';
+import { contains, type Ipv4, type Subnet } from '../../domain/ipv4.ts';
 import type { Node } from '../../domain/node.ts';
 import type { Logger } from '../../log/logger.ts';
 import type { InterfaceFacts } from '../../net/interfaces.ts';
+import type { NodeServices } from '../../policy/render-service-files.ts';
 import type { LeaseStore } from '../../store/leases.ts';
 import type { NodeStore } from '../../store/nodes.ts';
 import type { BootSessions } from '../boot-sessions.ts';
 import { Gateway } from './gateway.ts';
 import { NameService } from './name-service.ts';
+import { TimeService } from './time-service.ts';
 
 export interface ServicesOptions {
   readonly settings: Settings;
@@ -19,8 +21,8 @@ export interface ServicesOptions {
   readonly leases: LeaseStore;
   readonly sessions: Pick<BootSessions, 'of'>;
   readonly addressOf: (node: Node) => Ipv4 | undefined;
-  /** Addresses of the interfaces that are served. */
-  readonly ours: () => readonly Ipv4[];
+  /** Those that are served. */
+  readonly interfaces: readonly { readonly settings: InterfaceSettings; readonly facts: InterfaceFacts }[];
   readonly clock: Clock;
   readonly log: Logger;
 }
@@ -55,11 +57,13 @@ export class Services {
   readonly #running = new Set<() => ServiceView>();
   readonly #names: NameService;
   readonly #gateway: Gateway;
+  readonly #time: TimeService;
 
   constructor(options: ServicesOptions) {
     this.#options = options;
     this.#names = new NameService(options);
     this.#gateway = new Gateway(options);
+    this.#time = new TimeService(options);
   }
 
   list(): readonly ServiceView[] {
@@ -69,8 +73,7 @@ export class Services {
   /** Those of one interface. @throws UserError when one cannot be: somebody else has its port, for one */
   async start(wanted: InterfaceSettings, facts: InterfaceFacts): Promise<AsyncDisposable> {
     await using stack = new AsyncDisposableStack();
-    const subnets = [wanted.subnet ?? facts.subnet, ...wanted.relayed.map(({ subnet }) => subnet)];
-    const link: ServedLink = { name: facts.name, address: facts.address, subnets };
+    const link = linkOf(wanted, facts);
     for (const [service, start] of this.#startersOf(wanted)) {
       const running = stack.use(await start(link, wanted));
       this.#note(service, link, running, stack);
@@ -78,15 +81,25 @@ export class Services {
     return stack.move();
   }
 
+  /** What this node finds in its subnet. */
+  forNode(node: Node): NodeServices {
+    const address = this.#options.addressOf(node);
+    const found = this.#options.interfaces.find(
+      ({ settings, facts }) => address !== undefined && linkOf(settings, facts).subnets.some((subnet) => contains(subnet, address)),
+    );
+    return found === undefined ? {} : { ...(found.settings.timeServer === false ? {} : { timeServer: found.facts.address }) };
+  }
+
   /** Before anything is served: puts back what an earlier run could not. */
   async restore(): Promise<void> {
     await this.#gateway.restore();
   }
 
-  #startersOf({ nameServer, gateway }: InterfaceSettings): (readonly [ServiceName, Starter])[] {
+  #startersOf({ nameServer, gateway, timeServer }: InterfaceSettings): (readonly [ServiceName, Starter])[] {
     const all: readonly (readonly [ServiceName, boolean, Starter])[] = [
       ['dns', nameServer, (link) => this.#names.start(link)],
       ['gateway', gateway, (link) => this.#gateway.start(link)],
+      ['time', timeServer !== false, (link) => this.#time.start(link, timeServer === 'local')],
     ];
     return all.flatMap(([name, isOn, start]) => (isOn ? [[name, start] as const] : []));
   }
@@ -99,4 +112,8 @@ export class Services {
     stack.defer(() => void this.#running.delete(view));
     log.info({ service, interface: name, address }, 'service is on');
   }
+}
+
+export function linkOf(wanted: InterfaceSettings, { name, address, subnet }: InterfaceFacts): ServedLink {
+  return { name, address, subnets: [wanted.subnet ?? subnet, ...wanted.relayed.map((relayed) => relayed.subnet)] };
 }
