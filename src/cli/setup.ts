@@ -32,6 +32,9 @@ const serve: Tools = {
 
 /** For services that are on. */
 const gateway: Tools = { nft: 'nftables' };
+const kernelNfs: Tools = { exportfs: 'nfs-kernel-server' };
+const ganeshaModules = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/ganesha`;
+const ganesha: Tools = { 'ganesha.nfsd': 'nfs-ganesha', [`${ganeshaModules}/libfsalvfs.so`]: 'nfs-ganesha-vfs' };
 
 const armhfCompiler: Tools = {
   'arm-linux-gnueabihf-gcc': 'gcc-arm-linux-gnueabihf',
@@ -109,6 +112,7 @@ const test: Tools = {
   '/usr/share/AAVMF/AAVMF_CODE.fd': 'qemu-efi-aarch64',
   '/usr/lib/u-boot/qemu_arm64/u-boot.bin': 'u-boot-qemu',
   dig: 'bind9-dnsutils',
+  'nfs-ls': 'libnfs-utils',
   ntpdig: 'ntpsec-ntpdig',
   udhcpc: 'udhcpc',
   curl: 'curl',
@@ -141,16 +145,29 @@ const rootbench: Tools = {
 const purposes = {
   serve,
   gateway,
+  'nfs-kernel-server': kernelNfs,
+  'nfs-ganesha': ganesha,
   build,
   import: importing,
   demo: { ...serve, ...build, ...demo },
-  test: { ...serve, ...build, ...importing, ...demo, ...test, ...bench },
+  test: { ...serve, ...build, ...importing, ...demo, ...ganesha, ...test, ...bench },
   bench: { ...serve, ...bench },
   rootbench: { ...serve, ...build, ...demo, ...rootbench },
 } as const;
 export type Purpose = keyof typeof purposes;
 
-export const purposeNames: readonly Purpose[] = ['serve', 'gateway', 'build', 'import', 'demo', 'test', 'bench', 'rootbench'];
+export const purposeNames: readonly Purpose[] = [
+  'serve',
+  'gateway',
+  'nfs-kernel-server',
+  'nfs-ganesha',
+  'build',
+  'import',
+  'demo',
+  'test',
+  'bench',
+  'rootbench',
+];
 
 /** Those that run programs of both architectures. */
 const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test', 'rootbench'];

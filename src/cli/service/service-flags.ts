@@ -2,7 +2,9 @@
 import type { Command } from 'commander';
 import { checkSettings } from '../../config/load.ts';
 import type { Settings } from '../../config/schema.ts';
-import { UserError } from '../../domain/errors.ts';
+import { nfsChoice } from '../../daemon/services/shared-service.ts';
+import { messageOf, UserError } from '../../domain/errors.ts';
+import { run } from '../../process/run.ts';
 import type { Context } from '../context.ts';
 import { ensureTools } from '../setup.ts';
 
@@ -22,6 +24,7 @@ export function addServiceFlags(up: Command): void {
     .option('--gateway', 'mode full: nodes reach the world through this machine')
     .option('--uplink <interface>', 'how the gateway reaches the world (default: by the default route)')
     .option('--time-server [local]', 'mode full: tell the time; local: also while nobody has set this clock')
+    .option('--shared-directory', 'mode full: nodes mount directories of this machine')
     .option('--domain <name>', 'domain of the nodes (default: cluster.internal)')
     .option('--upstream-dns <address...>', 'whom the name server asks (default: as this machine does)')
     .option('--dry-run', 'only show what the services that are switched on would change on this machine');
@@ -60,5 +63,13 @@ export function noServicesWithout(flags: ServiceFlags): void {
 export async function ensureServiceTools({ interfaces }: Settings, context: Context): Promise<void> {
   if (interfaces.some(({ gateway }) => gateway)) {
     await ensureTools('gateway', context);
+  }
+  const choice = interfaces.some(({ sharedDirectory }) => sharedDirectory) ? await nfsChoice() : undefined;
+  if (choice?.kind === 'missing') {
+    await ensureTools(choice.packages, context);
+    if (choice.packages === 'nfs-ganesha') {
+      // Debian's package starts one with an export of its own, on the port of ours.
+      await run('systemctl', ['disable', '--now', 'nfs-ganesha.service']).catch((error: unknown) => context.note(messageOf(error)));
+    }
   }
 }

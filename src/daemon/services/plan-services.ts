@@ -2,10 +2,13 @@
 import type { Settings } from '../../config/schema.ts';
 import { findInterface } from '../../net/interfaces.ts';
 import type { GatewayFacts } from '../../policy/gateway-rules.ts';
-import { gatewayChanges, nameServerChanges, timeServerChanges } from '../../policy/service-changes.ts';
+import { gatewayChanges, nameServerChanges, sharedChanges, timeServerChanges } from '../../policy/service-changes.ts';
+import type { NfsChoice } from '../../policy/shared-directories.ts';
+import { exportsFile } from '../../servers/nfs/kernel-nfs.ts';
 import { forwardingFile, forwardingOf } from './forwarding.ts';
 import { findUplink } from './gateway.ts';
 import { linkOf, type ServedLink, type ServiceView } from './services.ts';
+import { nfsChoice } from './shared-service.ts';
 
 export type PlannedService = Pick<ServiceView, 'service' | 'interface' | 'changes'>;
 
@@ -15,13 +18,22 @@ export async function planServices(settings: Settings): Promise<PlannedService[]
   const links = await Promise.all(wanted.map(async (entry) => ({ entry, link: linkOf(entry, await findInterface(entry.name)) })));
   const gateways = links.filter(({ entry }) => entry.gateway).map(({ link }) => link);
   const gateway = gateways.length > 0 ? await planGateway(settings.uplink, gateways) : undefined;
+  const nfs = wanted.some(({ sharedDirectory }) => sharedDirectory) ? await nfsChoice() : undefined;
   return links.flatMap(({ entry, link: { name, address } }): PlannedService[] => [
     ...(entry.nameServer ? [{ service: 'dns' as const, interface: name, changes: nameServerChanges(address, settings.domain) }] : []),
     ...(gateway && entry.gateway ? [{ service: 'gateway' as const, interface: name, changes: gateway(address) }] : []),
     ...(entry.timeServer === false
       ? []
       : [{ service: 'time' as const, interface: name, changes: timeServerChanges(address, entry.timeServer === 'local') }]),
+    ...(entry.sharedDirectory && nfs ? [{ service: 'shared' as const, interface: name, changes: planShared(nfs, address) }] : []),
   ]);
+}
+
+/** The registry is the server's: which node has what is in `service list` when it runs. */
+function planShared(nfs: NfsChoice, address: ServedLink['address']): string[] {
+  const isKernel = nfs.kind === 'kernel' || (nfs.kind === 'missing' && nfs.packages === 'nfs-kernel-server');
+  const install = nfs.kind === 'missing' ? [`installs ${nfs.packages}`] : [];
+  return [...install, ...sharedChanges({ server: isKernel ? 'kernel' : 'ganesha', address, exports: [], file: exportsFile })];
 }
 
 async function planGateway(named: string | undefined, links: readonly ServedLink[]): Promise<(address: ServedLink['address']) => string[]> {

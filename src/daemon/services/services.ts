@@ -7,11 +7,13 @@ import type { Node } from '../../domain/node.ts';
 import type { Logger } from '../../log/logger.ts';
 import type { InterfaceFacts } from '../../net/interfaces.ts';
 import type { NodeServices } from '../../policy/render-service-files.ts';
+import { sharedOf } from '../../policy/shared-directories.ts';
 import type { LeaseStore } from '../../store/leases.ts';
 import type { NodeStore } from '../../store/nodes.ts';
 import type { BootSessions } from '../boot-sessions.ts';
 import { Gateway } from './gateway.ts';
 import { NameService } from './name-service.ts';
+import { SharedService } from './shared-service.ts';
 import { TimeService } from './time-service.ts';
 
 export interface ServicesOptions {
@@ -58,12 +60,14 @@ export class Services {
   readonly #names: NameService;
   readonly #gateway: Gateway;
   readonly #time: TimeService;
+  readonly #shared: SharedService;
 
   constructor(options: ServicesOptions) {
     this.#options = options;
     this.#names = new NameService(options);
     this.#gateway = new Gateway(options);
     this.#time = new TimeService(options);
+    this.#shared = new SharedService(options);
   }
 
   list(): readonly ServiceView[] {
@@ -87,19 +91,29 @@ export class Services {
     const found = this.#options.interfaces.find(
       ({ settings, facts }) => address !== undefined && linkOf(settings, facts).subnets.some((subnet) => contains(subnet, address)),
     );
-    return found === undefined ? {} : { ...(found.settings.timeServer === false ? {} : { timeServer: found.facts.address }) };
+    if (found === undefined) {
+      return {};
+    }
+    const { settings, facts } = found;
+    const shared = { server: facts.address, base: this.#shared.base, directories: sharedOf(node.settings) };
+    return {
+      ...(settings.timeServer === false ? {} : { timeServer: facts.address }),
+      ...(settings.sharedDirectory ? { shared } : {}),
+    };
   }
 
   /** Before anything is served: puts back what an earlier run could not. */
   async restore(): Promise<void> {
     await this.#gateway.restore();
+    await this.#shared.restore();
   }
 
-  #startersOf({ nameServer, gateway, timeServer }: InterfaceSettings): (readonly [ServiceName, Starter])[] {
+  #startersOf({ nameServer, gateway, timeServer, sharedDirectory }: InterfaceSettings): (readonly [ServiceName, Starter])[] {
     const all: readonly (readonly [ServiceName, boolean, Starter])[] = [
       ['dns', nameServer, (link) => this.#names.start(link)],
       ['gateway', gateway, (link) => this.#gateway.start(link)],
       ['time', timeServer !== false, (link) => this.#time.start(link, timeServer === 'local')],
+      ['shared', sharedDirectory, (link) => this.#shared.start(link)],
     ];
     return all.flatMap(([name, isOn, start]) => (isOn ? [[name, start] as const] : []));
   }
