@@ -121,7 +121,10 @@ const settingsShape = {
     .strictObject({ userData: JsonRecord.optional(), metaData: JsonRecord.optional(), networkConfig: JsonRecord.optional() })
     .optional(),
   secrets: z.array(Secret).optional(),
-  shared: z.array(SharedDirectory).optional(),
+  shared: z
+    .array(SharedDirectory)
+    .refine((all) => new Set(all.map(({ name, at = `/mnt/${name}` }) => at)).size === all.length, 'has two directories at the same place')
+    .optional(),
   power: PowerDriver.optional(),
   variables: JsonRecord.optional(),
   labels: Labels.optional(),

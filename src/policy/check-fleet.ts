@@ -5,6 +5,7 @@ import { broadcastOf, contains, type Ipv4, type Subnet } from '../domain/ipv4.ts
 import { nearest } from '../domain/nearest.ts';
 import type { NodeName } from '../domain/node.ts';
 import { swappedUuid } from '../domain/serial.ts';
+import { checkDnsRecords } from './check-dns-records.ts';
 
 export interface FleetFacts {
   /** Subnets whose addresses we give out, and our own address in each. Empty: nobody knows yet. */
@@ -25,6 +26,7 @@ export function checkFleet(fleet: Fleet, facts: FleetFacts, placeOf: PlaceOf): F
       return messages.map((message) => ({ path: placeOf('node', node.name), message: `${node.name}: ${message}` }));
     }),
     ...repeated(fleet.nodes, placeOf),
+    ...checkDnsRecords(fleet.dns, fleet.nodes),
   ];
 }
 
