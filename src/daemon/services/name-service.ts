@@ -16,7 +16,8 @@ import { orNamePortOwner } from '../open-port.ts';
 import type { RunningService, ServedLink, ServicesOptions } from './services.ts';
 
 const dnsPort = 53;
-const receiveBufferBytes = 2 ** 20;
+/** A few thousand questions, while other work keeps us from reading. */
+const receiveBufferBytes = 4 * 2 ** 20;
 const limits = { entries: 10_000, bytes: 16 * 2 ** 20, pending: 512 };
 const usualName = 'cardless';
 
@@ -64,6 +65,7 @@ export class NameService {
           address: link.address,
           port: dnsPort,
           receiveBufferBytes,
+          isBusy: true,
           onMessage: (data, peer) => server.receive(data, peer, endpoint.send),
           onError: (error) => log.debug({ reason: messageOf(error), interface: interfaceName }, 'dns socket'),
         }),
