@@ -43,7 +43,7 @@ export function kernelExports(exports: readonly Export[]): string {
   const lines = exports.map(({ path, clients }) =>
     [checkedPath(path), ...clients.map(({ address, writable }) => `${address}${options(writable)}`)].join(' '),
   );
-  return ['# Written by Cardless, and taken away when its shared directory is switched off.', ...lines, ''].join('\n');
+  return [...lines, ''].join('\n');
 }
 
 export interface GaneshaFacts {

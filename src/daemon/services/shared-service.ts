@@ -58,7 +58,8 @@ export class SharedService {
 
   constructor(options: ServicesOptions) {
     this.#options = options;
-    this.#kernel = new KernelNfs({ exportsFile, startedFile: join(options.places.state, 'nfs', 'started'), run });
+    const owner = options.places.state;
+    this.#kernel = new KernelNfs({ exportsFile, owner, startedFile: join(options.places.state, 'nfs', 'started'), run });
   }
 
   get base(): string {
@@ -83,7 +84,11 @@ export class SharedService {
     }
     this.#links.set(link.name, link);
     let shown = JSON.stringify(await this.#prepare(link));
-    const server = choice.kind === 'kernel' ? await this.#startKernel() : await this.#startGanesha(link);
+    const starting = choice.kind === 'kernel' ? this.#startKernel() : this.#startGanesha(link);
+    const server = await starting.catch((error: unknown) => {
+      this.#links.delete(link.name);
+      throw error;
+    });
     const look = async (): Promise<void> => {
       const now = JSON.stringify(await this.#prepare(link));
       if (now !== shown) {
