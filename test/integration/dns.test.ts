@@ -110,7 +110,7 @@ describe('names of the cluster, as dig and the C library see them', () => {
     expect(listed.stdout).toMatch(/^dns\s+br0\s.*answers on UDP and TCP port 53 of 10\.78\.0\.1$/m);
   });
 
-  test('a node that is renamed away is gone at once, and a name of the world without upstream is a failure that is told', async () => {
+  test('a node that is removed is gone at once, and a name of the world without upstream is a failure that is told', async () => {
     await using dns = await dnsLab('dnsgone', 'upstreamDns: [127.0.0.9]\n');
     expect((await cardless(['--state', dns.lab.state, 'node', 'rm', 'red6'])).code).toBe(0);
     expect((await dns.inside('dig', '@10.78.0.1', 'red6.cluster.internal')).stdout).toContain('status: NXDOMAIN');
