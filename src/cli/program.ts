@@ -13,6 +13,7 @@ import { addNodeCommands } from './node-commands.ts';
 import { addOrderCommands } from './order-commands.ts';
 import { addOverlayCommands } from './overlay-commands.ts';
 import { addPowerCommands } from './power-command.ts';
+import { addServiceCommands } from './service-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
 import { addSshCommands } from './ssh-command.ts';
@@ -56,6 +57,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addImageCommands(program, contextOf);
   addJobCommands(program, contextOf);
   addOverlayCommands(program, contextOf);
+  addServiceCommands(program, contextOf);
   addSimCommand(program, contextOf);
   addBenchCommands(program, contextOf);
   addSetupCommand(program, contextOf);

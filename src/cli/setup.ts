@@ -31,6 +31,12 @@ const serve: Tools = {
   ...extras,
 };
 
+/** For services that are on. */
+const gateway: Tools = { nft: 'nftables' };
+const kernelNfs: Tools = { exportfs: 'nfs-kernel-server' };
+const ganeshaModules = `/usr/lib/${process.arch === 'arm64' ? 'aarch64' : 'x86_64'}-linux-gnu/ganesha`;
+const ganesha: Tools = { 'ganesha.nfsd': 'nfs-ganesha', [`${ganeshaModules}/libfsalvfs.so`]: 'nfs-ganesha-vfs' };
+
 const armhfCompiler: Tools = {
   'arm-linux-gnueabihf-gcc': 'gcc-arm-linux-gnueabihf',
   '/usr/arm-linux-gnueabihf/lib/libc.a': 'libc6-dev-armhf-cross',
@@ -106,6 +112,9 @@ const test: Tools = {
   '/usr/share/OVMF/OVMF_CODE_4M.secboot.fd': 'ovmf',
   '/usr/share/AAVMF/AAVMF_CODE.fd': 'qemu-efi-aarch64',
   '/usr/lib/u-boot/qemu_arm64/u-boot.bin': 'u-boot-qemu',
+  dig: 'bind9-dnsutils',
+  'nfs-ls': 'libnfs-utils',
+  ntpdig: 'ntpsec-ntpdig',
   udhcpc: 'udhcpc',
   curl: 'curl',
   python3: 'python3',
@@ -139,16 +148,30 @@ const rootbench: Tools = {
 
 const purposes = {
   serve,
+  gateway,
+  'nfs-kernel-server': kernelNfs,
+  'nfs-ganesha': ganesha,
   build,
   import: importing,
   demo: { ...serve, ...build, ...demo },
-  test: { ...serve, ...build, ...importing, ...demo, ...test, ...bench },
+  test: { ...serve, ...build, ...importing, ...demo, ...ganesha, ...test, ...bench },
   bench: { ...serve, ...bench },
   rootbench: { ...serve, ...build, ...demo, ...rootbench },
 } as const;
 export type Purpose = keyof typeof purposes;
 
-export const purposeNames: readonly Purpose[] = ['serve', 'build', 'import', 'demo', 'test', 'bench', 'rootbench'];
+export const purposeNames: readonly Purpose[] = [
+  'serve',
+  'gateway',
+  'nfs-kernel-server',
+  'nfs-ganesha',
+  'build',
+  'import',
+  'demo',
+  'test',
+  'bench',
+  'rootbench',
+];
 
 /** Those that run programs of both architectures. */
 const foreignPurposes: readonly Purpose[] = ['build', 'demo', 'test', 'rootbench'];

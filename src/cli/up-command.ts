@@ -3,6 +3,7 @@ import { type Command, Option } from 'commander';
 import { checkSettings, loadSettings } from '../config/load.ts';
 import type { Settings } from '../config/schema.ts';
 import { runDaemon } from '../daemon/daemon.ts';
+import { planServices } from '../daemon/services/plan-services.ts';
 import { UserError } from '../domain/errors.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
 import type { PublicKey } from '../domain/public-key.ts';
@@ -10,9 +11,18 @@ import { createLogger } from '../log/logger.ts';
 import { listInterfaces } from '../net/interfaces.ts';
 import { sdNotify } from '../net/sd-notify.ts';
 import type { Context } from './context.ts';
+import {
+  addServiceFlags,
+  ensureServiceTools,
+  interfaceServices,
+  noServicesWithout,
+  type ServiceFlags,
+  serverServices,
+} from './service/service-flags.ts';
+import { printPlan } from './service-commands.ts';
 import { downloadBootPrograms, ensureTools } from './setup.ts';
 
-interface UpOptions {
+interface UpOptions extends ServiceFlags {
   readonly interface?: string;
   readonly mode?: string;
   readonly uefiLoader?: string;
@@ -28,7 +38,7 @@ interface UpOptions {
 }
 
 export function addUpCommand(program: Command, contextOf: () => Context): void {
-  program
+  const command = program
     .command('up')
     .description('serve a network until stopped')
     .option('--interface <name>', 'interface to serve; more of them go into the settings file')
@@ -53,8 +63,13 @@ export function addUpCommand(program: Command, contextOf: () => Context): void {
     .action(async (options: UpOptions) => {
       const context = contextOf();
       const settings = await settingsFor(options, context);
+      if (options.dryRun === true) {
+        printPlan(await planServices(settings), context);
+        return;
+      }
       if (settings.interfaces.length > 0) {
         await ensureTools('serve', context);
+        await ensureServiceTools(settings, context);
         await downloadBootPrograms(context);
       }
       const log = createLogger({ level: options.logLevel, terminal: process.stdout.isTTY });
@@ -64,12 +79,14 @@ export function addUpCommand(program: Command, contextOf: () => Context): void {
       const daemon = { places: context.places, settings, log, ...(isUnwanted ? { isUnwanted } : {}) };
       await runDaemon(daemon, context.signal, () => sdNotify('READY=1', notifySocket));
     });
+  addServiceFlags(command);
 }
 
 /** The settings file, with what the flags say in place of its own. */
 async function settingsFor(options: UpOptions, context: Context): Promise<Settings> {
   const file = options.config ?? context.places.settingsFile;
-  const base = await loadSettings(file, { mustExist: options.config !== undefined });
+  const written = await loadSettings(file, { mustExist: options.config !== undefined });
+  const base = { ...written, ...serverServices(options) };
   const authorizedKeys = [...base.authorizedKeys, ...(await readKeys(options.authorizedKeys ?? []))];
   if (!options.network) {
     return { ...base, authorizedKeys, interfaces: [] };
@@ -82,6 +99,7 @@ async function settingsFor(options: UpOptions, context: Context): Promise<Settin
       });
     }
     checkFlagsOfAnInterface(options);
+    noServicesWithout(options);
     return { ...base, authorizedKeys };
   }
   checkTexts(options);
@@ -93,6 +111,7 @@ async function settingsFor(options: UpOptions, context: Context): Promise<Settin
     ...(options.pool === undefined ? {} : { pool: options.pool }),
     ...(options.router === undefined ? {} : { router: options.router }),
     ...(options.dns === undefined ? {} : { dns: options.dns }),
+    ...interfaceServices(options),
   };
   const { interfaces } = checkSettings({ interfaces: [flags] }, 'The command line');
   return { ...base, authorizedKeys, interfaces };

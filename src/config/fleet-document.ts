@@ -9,14 +9,12 @@ import type { JsonObject, JsonValue, NodeSettings } from '../domain/node-setting
 import { parseDiskSize } from '../domain/overlay.ts';
 import { parsePublicKey } from '../domain/public-key.ts';
 import { parsed } from './parsed.ts';
-import { AbsolutePath, FileMode, FileOwner, Locale, PasswordHash, TimeZone, UserName } from './system-values.ts';
+import { AbsolutePath, DomainName, FileMode, FileOwner, Locale, PasswordHash, TimeZone, UserName } from './system-values.ts';
 
 const Json: z.ZodType<JsonValue> = z.lazy(() =>
   z.union([z.string(), z.number(), z.boolean(), z.null(), z.array(Json), z.record(z.string(), Json)]),
 );
 const JsonRecord: z.ZodType<JsonObject> = z.record(z.string(), Json);
-
-export const DomainName = z.string().regex(/^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/, 'is not a domain name');
 
 const ConfigTxtPart = z.strictObject({
   models: z.array(z.string().regex(/^[a-z0-9+=-]{1,32}$/, 'is not a filter of config.txt, for example pi4')).optional(),
@@ -130,7 +128,10 @@ const settingsShape = {
     .strictObject({ userData: JsonRecord.optional(), metaData: JsonRecord.optional(), networkConfig: JsonRecord.optional() })
     .optional(),
   secrets: z.array(Secret).optional(),
-  shared: z.array(SharedDirectory).optional(),
+  shared: z
+    .array(SharedDirectory)
+    .refine((all) => new Set(all.map(({ name, at = `/mnt/${name}` }) => at)).size === all.length, 'has two directories at the same place')
+    .optional(),
   power: PowerDriver.optional(),
   variables: JsonRecord.optional(),
   labels: Labels.optional(),

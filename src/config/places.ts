@@ -20,6 +20,8 @@ export interface Places {
   readonly lock: string;
   /** Half-made things; emptied at every start. */
   readonly work: string;
+  /** What nodes mount is below it. */
+  readonly shared: string;
   /** What may be deleted at any time: downloads and built trees. */
   readonly cache: string;
   readonly settingsFile: string;
@@ -56,6 +58,7 @@ export function findPlaces(options: { readonly state?: string | undefined; reado
     adminSocket: join(run, 'admin.sock'),
     lock: join(state, 'lock'),
     work: join(state, 'work'),
+    shared: installed ? '/srv/cardless' : join(state, 'srv'),
     cache: cache === undefined || cache === '' ? join(state, 'cache') : realPath(resolve(cache.replace(/^~(?=\/)/, homedir()))),
     settingsFile: installed ? '/etc/cardless/cardless.yaml' : join(state, 'cardless.yaml'),
   };

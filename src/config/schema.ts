@@ -4,9 +4,8 @@ import { parseExportFormat } from '../domain/export-format.ts';
 import { parseImageRef } from '../domain/image-ref.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
 import { parsePublicKey } from '../domain/public-key.ts';
-import { DomainName } from './fleet-document.ts';
 import { parsed } from './parsed.ts';
-import { AbsolutePath } from './system-values.ts';
+import { AbsolutePath, DomainName } from './system-values.ts';
 
 /** A subnet behind a relay, known by the relay's address (giaddr). */
 const RelayedSettings = z.strictObject({
@@ -19,17 +18,37 @@ export type RelayedSettings = z.infer<typeof RelayedSettings>;
 
 const delays = z.array(z.int().min(0).max(5000)).max(8);
 
-export const InterfaceSettings = z.strictObject({
-  name: z.string().min(1),
-  mode: z.enum(['proxy', 'full', 'off']).default('proxy'),
-  /** What UEFI gets first. Firmware with Secure Boot on takes grub only, and does not say in DHCP that it is on. */
-  uefiLoader: z.enum(['ipxe', 'grub']).default('ipxe'),
-  subnet: parsed(parseSubnet).optional(),
-  pool: parsed(parseAddressRange).optional(),
-  router: parsed(parseIpv4).optional(),
-  dns: z.array(parsed(parseIpv4)).default([]),
-  relayed: z.array(RelayedSettings).default([]),
-});
+const switches = ['nameServer', 'gateway', 'timeServer', 'sharedDirectory'] as const;
+
+/** As far as anybody uses it; it becomes part of rules and paths. */
+const InterfaceName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._@-]{0,14}$/, 'is not the name of an interface');
+
+export const InterfaceSettings = z
+  .strictObject({
+    name: z.string().min(1),
+    mode: z.enum(['proxy', 'full', 'off']).default('proxy'),
+    /** What UEFI gets first. Firmware with Secure Boot on takes grub only, and does not say in DHCP that it is on. */
+    uefiLoader: z.enum(['ipxe', 'grub']).default('ipxe'),
+    subnet: parsed(parseSubnet).optional(),
+    pool: parsed(parseAddressRange).optional(),
+    router: parsed(parseIpv4).optional(),
+    dns: z.array(parsed(parseIpv4)).default([]),
+    /** We answer for the names of nodes, and ask upstream for all others. */
+    nameServer: z.boolean().default(false),
+    /** Nodes reach the world through this machine. */
+    gateway: z.boolean().default(false),
+    /** We tell the time; `local`: also while nobody has told us, for a network without any other clock. */
+    timeServer: z.union([z.boolean(), z.literal('local')]).default(false),
+    /** Nodes mount directories of this machine. */
+    sharedDirectory: z.boolean().default(false),
+    relayed: z.array(RelayedSettings).default([]),
+  })
+  .superRefine((wanted, context) => {
+    for (const name of switches.filter((key) => wanted[key] !== false && wanted.mode !== 'full')) {
+      const message = `is for mode full, where the subnet is ours; ${wanted.name} is in mode ${wanted.mode}`;
+      context.addIssue({ code: 'custom', path: [name], message });
+    }
+  });
 export type InterfaceSettings = z.infer<typeof InterfaceSettings>;
 
 /** The fleet in the format of another program, kept as it is now. */
@@ -51,6 +70,10 @@ export type ExportSettings = z.infer<typeof ExportSettings>;
 
 export const Settings = z.strictObject({
   interfaces: z.array(InterfaceSettings).default([]),
+  /** Name servers that the name server asks; by default those of this machine. */
+  upstreamDns: z.array(parsed(parseIpv4)).default([]),
+  /** The interface by which the gateway reaches the world; by default that of the default route. */
+  uplink: InterfaceName.optional(),
   httpPort: z.int().min(1).max(65_535).default(8067),
   nbdPort: z.int().min(1).max(65_535).default(10_809),
   /** What boards with TFTP_PREFIX=1 have as TFTP_PREFIX_STR. */
@@ -97,6 +120,8 @@ export const Settings = z.strictObject({
   /** Where Pi bootloaders send their log (NETCONSOLE); 0 hears none, and keeps interfaces out of promiscuous mode. */
   netconsolePort: z.int().min(0).max(65_535).default(6666),
   authorizedKeys: z.array(parsed(parsePublicKey)).default([]),
+  /** Nodes are NAME.domain. One that the world does not have: `internal` is for that. */
+
   /** Nodes are `red5`, and `red5.` with this behind it. */
   domain: DomainName.default('cluster.internal'),
   exports: z.array(ExportSettings).default([]),

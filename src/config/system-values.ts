@@ -19,3 +19,5 @@ export const PasswordHash = z
 export const Locale = z.string().regex(/^[a-z]{2,3}_[A-Z]{2}\.UTF-8(@[a-z]+)?$|^C\.UTF-8$/, 'is not a locale, for example en_GB.UTF-8');
 
 export const TimeZone = z.string().regex(/^[A-Za-z]+([A-Za-z0-9_+-]*\/)*[A-Za-z0-9_+-]*$/, 'is not a time zone, for example Europe/Berlin');
+
+export const DomainName = z.string().regex(/^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/, 'is not a domain name');

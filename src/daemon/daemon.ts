@@ -53,6 +53,7 @@ import { createOperatorFace } from './operator-face.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
+import { Services } from './services/services.ts';
 import { SshCa } from './ssh-ca.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
@@ -157,6 +158,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     authorizedKeys: settings.authorizedKeys,
     addressOf,
     nextImages: (wanted) => versions.nextOf(wanted),
+    servicesOf: (node) => services.forNode(node),
   });
   const handover = new NodeHandover({
     nodes,
@@ -178,6 +180,17 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const sshCa = new SshCa(join(places.keys, '_ca'));
   const exporting = createExporting({ settings, nodes, sessions, hostKeys, ca: sshCa, addressOf, clock, log });
   stack.use(exporting.files);
+  const services = new Services({
+    settings,
+    places,
+    nodes,
+    leases,
+    sessions,
+    addressOf,
+    interfaces,
+    clock,
+    log,
+  });
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
@@ -187,6 +200,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 
   const storeWatch = stack.use(new StoreWatch({ space, directories: [overlays.directory, data.directory], fences, clock, log }));
   await storeWatch.start();
+  await services.restore();
   await refuseAfterCrash({ exports, nodes, sessions, data, log });
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();
@@ -216,6 +230,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     hostKeys,
     copies,
     jobs,
+    services,
     addressOf,
     agents,
     exporting,
@@ -290,6 +305,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       }),
     );
     dhcpStatus.set(facts.name, dhcp.status);
+    stack.use(await services.start(wanted, facts));
     await orNamePortOwner('udp', 69, facts.address, () => {
       startTftp({ settings, wanted, facts, boot, reports, threads, clock, log, onBadPacket: countBadTftp }, stack);
       return Promise.resolve();

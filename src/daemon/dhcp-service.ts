@@ -9,7 +9,7 @@ import { watchDhcpReplies } from '../net/dhcp-sniffer.ts';
 import type { InterfaceFacts } from '../net/interfaces.ts';
 import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
 import { serverSeen } from '../policy/detect-rival.ts';
-import type { Scope } from '../policy/dhcp-scope.ts';
+import { type Scope, withOwnServices } from '../policy/dhcp-scope.ts';
 import { decodeDhcp } from '../protocol/dhcp/message.ts';
 import { type DhcpReport, DhcpServer } from '../servers/dhcp/dhcp-server.ts';
 import type { LeaseStore } from '../store/leases.ts';
@@ -30,7 +30,7 @@ export interface DhcpServiceOptions {
   readonly finder: NodeFinder;
   readonly clock: Clock;
   readonly log: Logger;
-  readonly settings: Pick<Settings, 'leaseSeconds' | 'httpPort' | 'romSchedule'>;
+  readonly settings: Pick<Settings, 'leaseSeconds' | 'httpPort' | 'romSchedule' | 'domain'>;
   /** Is this the address of one of our interfaces? */
   readonly isOurs: (address: Ipv4) => boolean;
   readonly report: (report: DhcpReport) => void;
@@ -44,7 +44,7 @@ export interface DhcpService extends AsyncDisposable {
 /** @throws UserError when the settings contradict the interface or a port is taken */
 export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpService> {
   const { wanted, facts, nodes, leases, finder, clock, log, settings } = options;
-  const scopes = scopesOf(wanted, facts);
+  const scopes = scopesOf(wanted, facts, settings.domain);
   await using stack = new AsyncDisposableStack();
   const addresses = new AddressBook({
     scopes,
@@ -126,9 +126,11 @@ function noteServer(data: Buffer, note: (address: Ipv4) => void): void {
   }
 }
 
-function scopesOf(wanted: InterfaceSettings, facts: InterfaceFacts): readonly [Scope, ...Scope[]] {
-  const own = scopeOf({ ...wanted, subnet: checkedSubnet(wanted, facts) });
-  return [own, ...wanted.relayed.map(scopeOf)];
+function scopesOf(wanted: InterfaceSettings, facts: InterfaceFacts, domain: string): readonly [Scope, ...Scope[]] {
+  const { nameServer, gateway } = wanted;
+  const own = { address: facts.address, nameServer, gateway, timeServer: wanted.timeServer !== false, domain };
+  const link = scopeOf({ ...wanted, subnet: checkedSubnet(wanted, facts) });
+  return [withOwnServices(link, own, true), ...wanted.relayed.map((relayed) => withOwnServices(scopeOf(relayed), own, false))];
 }
 
 function scopeOf({ subnet, pool, router, dns }: RelayedSettings): Scope {

@@ -38,6 +38,7 @@ import type { NodeDisksMaker } from './node-disks.ts';
 import { createNodeService, removeLeftovers } from './node-service.ts';
 import { createOverlayService } from './overlay-service.ts';
 import { createPowerService } from './power/power-service.ts';
+import type { Services } from './services/services.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
 /** What the services of the operator share with the rest of the server. */
@@ -65,6 +66,7 @@ export interface OperatorFaceOptions {
   readonly jobs: Jobs;
   readonly agents: AgentOrders;
   readonly exporting: Exporting;
+  readonly services: Services;
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** Subnets whose addresses we give out, and our own address in each. They change with the interfaces. */
   readonly served: () => readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
@@ -101,6 +103,7 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     commits: createCommitService(options),
     overlays: createOverlayService({ ...options, viewsDirectory: join(places.state, 'views'), quotaBytes: settings.overlayQuotaBytes }),
     jobs,
+    services: options.services,
     onFailure: (error) => log.error({ err: error }, 'request failed'),
   });
 }

@@ -5,6 +5,7 @@ import { broadcastOf, contains, type Ipv4, type Subnet } from '../domain/ipv4.ts
 import { nearest } from '../domain/nearest.ts';
 import type { NodeName } from '../domain/node.ts';
 import { swappedUuid } from '../domain/serial.ts';
+import { checkDnsRecords } from './check-dns-records.ts';
 
 export interface FleetFacts {
   /** Subnets whose addresses we give out, and our own address in each. Empty: nobody knows yet. */
@@ -22,8 +23,8 @@ export interface FleetBefore {
 }
 
 /** Only what a change brings is looked at: a node that no longer fits, in another subnet perhaps, must not stand in the way of others. */
-export function checkFleet(
-  fleet: Omit<Fleet, 'everybody' | 'dns'>,
+
+  fleet: Omit<Fleet, 'everybody' | 'dns'> & { readonly dns?: Fleet['dns'] },
   before: FleetBefore,
   facts: FleetFacts,
   placeOf: PlaceOf,
@@ -44,6 +45,7 @@ export function checkFleet(
       return messages.map((message) => ({ path: placeOf('node', node.name), message: `${node.name}: ${message}` }));
     }),
     ...repeated(fleet.nodes, placeOf),
+    ...checkDnsRecords(fleet.dns ?? [], fleet.nodes),
   ];
 }
 

@@ -3,6 +3,7 @@ import { anyAddress, broadcastOf, type Ipv4, ipv4Bytes, netmask, type Subnet } f
 import { type DhcpMessage, type DhcpOption, MessageType, Op, optionOf, paddingFor, withBroadcast } from '../protocol/dhcp/message.ts';
 import { OptionCode } from '../protocol/dhcp/option-code.ts';
 import { fitMessage, maxMessageBytes } from '../protocol/dhcp/overload.ts';
+import { encodeName } from '../protocol/dns/name.ts';
 import { type BootInformation, noBoot, option } from './boot-information.ts';
 
 export interface ReplyFacts {
@@ -11,6 +12,9 @@ export interface ReplyFacts {
   readonly subnet?: Subnet;
   readonly router?: Ipv4;
   readonly dns: readonly Ipv4[];
+  /** Where nodes look for names without a domain. */
+  readonly domain?: string;
+  readonly timeServer?: Ipv4;
   readonly node?: { readonly name: string };
 }
 
@@ -21,12 +25,16 @@ const noFile = Buffer.alloc(0);
 /** OFFER or ACK with an address. */
 export function leaseReply(request: DhcpMessage, facts: ReplyFacts, type: number, address: Ipv4, boot: BootInformation): DhcpMessage {
   const { times, link } = linkOptions(facts);
-  return reply(request, facts, type, address, boot, [...times, ...link, ...nameOption(facts)]);
+  return reply(request, facts, type, address, boot, [...times, ...link, ...nameOption(facts), ...searchOption(request, facts)]);
 }
 
 /** RFC 2131 section 4.3.5: the answer to an INFORM has neither an address nor lease times. */
 export function informReply(request: DhcpMessage, facts: ReplyFacts, boot: BootInformation): DhcpMessage {
-  return reply(request, facts, MessageType.Ack, anyAddress, boot, [...linkOptions(facts).link, ...nameOption(facts)]);
+  return reply(request, facts, MessageType.Ack, anyAddress, boot, [
+    ...linkOptions(facts).link,
+    ...nameOption(facts),
+    ...searchOption(request, facts),
+  ]);
 }
 
 /** What a proxy says: where to boot from, nothing about addresses. */
@@ -53,9 +61,16 @@ interface LinkOptions {
 const madeFor = new WeakMap<object, LinkOptions>();
 
 function linkOptions(facts: ReplyFacts): LinkOptions {
-  const { subnet, router, dns, leaseSeconds } = facts;
+  const { subnet, router, dns, domain, timeServer, leaseSeconds } = facts;
   const known = subnet && madeFor.get(subnet);
-  if (known && known.of.server === facts.server && known.of.router === router && known.of.dns === dns && known.of.leaseSeconds === leaseSeconds) {
+  if (
+    known &&
+    known.of.server === facts.server &&
+    known.of.router === router &&
+    known.of.dns === dns &&
+    known.of.domain === domain &&
+    known.of.leaseSeconds === leaseSeconds
+  ) {
     return known;
   }
   const made: LinkOptions = {
@@ -71,6 +86,8 @@ function linkOptions(facts: ReplyFacts): LinkOptions {
         ? [option(OptionCode.SubnetMask, ipv4Bytes(netmask(subnet))), option(OptionCode.BroadcastAddress, ipv4Bytes(broadcastOf(subnet)))]
         : []),
       ...(router ? [option(OptionCode.Router, ipv4Bytes(router))] : []),
+      ...(domain === undefined ? [] : [option(OptionCode.DomainName, domain)]),
+      ...(timeServer ? [option(OptionCode.NtpServers, ipv4Bytes(timeServer))] : []),
       ...(dns.length > 0 ? [option(OptionCode.DomainNameServer, Buffer.concat(dns.map(ipv4Bytes)))] : []),
     ],
   };
@@ -82,6 +99,12 @@ function linkOptions(facts: ReplyFacts): LinkOptions {
 
 /** Made once for each node: its record stays the same object until it changes. */
 const namesOf = new WeakMap<object, DhcpOption[]>();
+
+/** RFC 3397, only to who asks for it: it says no more than option 15, and firmware has little room. */
+function searchOption(request: DhcpMessage, { domain }: ReplyFacts): DhcpOption[] {
+  const isAsked = optionOf(request, OptionCode.ParameterRequestList)?.includes(OptionCode.DomainSearch) ?? false;
+  return domain === undefined || !isAsked ? [] : [option(OptionCode.DomainSearch, encodeName(domain))];
+}
 
 function nameOption({ node }: ReplyFacts): DhcpOption[] {
   if (node === undefined) {

@@ -9,6 +9,28 @@ export interface Scope {
   readonly pool: AddressRange;
   readonly router?: Ipv4;
   readonly dns: readonly Ipv4[];
+  readonly domain?: string;
+  readonly timeServer?: Ipv4;
+}
+
+/** What we do for the subnet ourselves, and therefore say where nobody said otherwise. */
+export interface OwnServices {
+  readonly address: Ipv4;
+  readonly nameServer: boolean;
+  readonly gateway: boolean;
+  readonly timeServer: boolean;
+  readonly domain: string;
+}
+
+/** @param isLink the subnet of the link itself; behind a relay the relay is the router */
+export function withOwnServices(scope: Scope, own: OwnServices, isLink: boolean): Scope {
+  const { address, nameServer, gateway, timeServer, domain } = own;
+  return {
+    ...scope,
+    ...(gateway && isLink && scope.router === undefined ? { router: address } : {}),
+    ...(nameServer ? { domain, dns: scope.dns.length > 0 ? scope.dns : [address] } : {}),
+    ...(timeServer ? { timeServer: address } : {}),
+  };
 }
 
 /**

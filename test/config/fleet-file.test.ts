@@ -72,6 +72,7 @@ test.each([
   ['settings: {files: [{path: /a}]}', /needs one of content, source, and remove: true/],
   ['settings: {files: [{path: /a/../b, content: x}]}', /must not have \.\. in it/],
   ['settings: {kernelArguments: ["init=/bin/sh"]}', /is no kernel argument, or one that the server sets itself/],
+  ['settings: {shared: [{name: a, at: /x}, {name: b, at: /x}]}', /has two directories at the same place/],
   ['settings: {authorizedKeys: [hello]}', /"hello" is not a public SSH key/],
 ])('%s is refused', (text, message) => {
   expect(() => read(text)).toThrow(message);

@@ -15,7 +15,10 @@ async function keepAddress(
     writeFileSync(join(root, name), text);
   }
   const lease = join(directory, 'lease');
-  writeFileSync(lease, "LEASE_IP='10.0.0.5'\nLEASE_MASK='24'\nLEASE_ROUTER='10.0.0.1'\nLEASE_DNS='10.0.0.1 9.9.9.9'\n");
+  writeFileSync(
+    lease,
+    "LEASE_IP='10.0.0.5'\nLEASE_MASK='24'\nLEASE_ROUTER='10.0.0.1'\nLEASE_DNS='10.0.0.1 9.9.9.9'\nLEASE_DOMAIN='cluster.internal'\n",
+  );
   const script = join(projectRoot, 'rootfs/initramfs/keep-address');
   const again = (nic = 'eth0'): Promise<string> => run('sh', [script, root, nic, lease]);
   await again();
@@ -25,7 +28,7 @@ async function keepAddress(
 test('networkd keeps the very address of the boot, NetworkManager leaves the interface alone', async () => {
   const { read } = await keepAddress({});
   expect(read('etc/systemd/network/00-cardless.network')).toBe(
-    '[Match]\nName=eth0\n\n[Network]\nAddress=10.0.0.5/24\nGateway=10.0.0.1\nDNS=10.0.0.1\nDNS=9.9.9.9\nKeepConfiguration=yes\n\n[DHCP]\nCriticalConnection=yes\n',
+    '[Match]\nName=eth0\n\n[Network]\nAddress=10.0.0.5/24\nGateway=10.0.0.1\nDNS=10.0.0.1\nDNS=9.9.9.9\nDomains=cluster.internal\nKeepConfiguration=yes\n\n[DHCP]\nCriticalConnection=yes\n',
   );
   expect(read('etc/NetworkManager/conf.d/00-cardless.conf')).toBe(
     '[keyfile]\nunmanaged-devices=interface-name:eth0\n\n[device-cardless]\nmatch-device=interface-name:eth0\nmanaged=0\n',

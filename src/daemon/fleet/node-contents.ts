@@ -6,6 +6,7 @@ import type { Node } from '../../domain/node.ts';
 import type { PublicKey } from '../../domain/public-key.ts';
 import { type ContentPart, contentOf } from '../../policy/node-content.ts';
 import { type SeedFacts, type SeedFile, seedFiles } from '../../policy/render-seed.ts';
+import { type NodeServices, serviceFiles } from '../../policy/render-service-files.ts';
 import { machineId } from '../identity.ts';
 
 export interface NodeContentsOptions {
@@ -13,6 +14,8 @@ export interface NodeContentsOptions {
   readonly authorizedKeys: readonly PublicKey[];
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
+  /** Of the subnet that a node is in. */
+  readonly servicesOf?: (node: Node) => NodeServices;
   /** The versions that nodes would boot now, several for one whose architecture is not known. */
   readonly nextImages: (nodes: readonly Node[]) => Promise<readonly (readonly ImageDigest[])[]>;
 }
@@ -46,8 +49,8 @@ export class NodeContents {
   }
 
   #render(node: Node, hosts: SeedFacts['hosts']): SeedFile[] {
-    const { authorizedKeys } = this.#options;
-    return seedFiles({ node, machineId: machineId(node), authorizedKeys, hosts });
+    const { authorizedKeys, servicesOf } = this.#options;
+    return [...seedFiles({ node, machineId: machineId(node), authorizedKeys, hosts }), ...serviceFiles(servicesOf?.(node) ?? {})];
   }
 
   #hosts(fleet: readonly Node[]): { name: Node['name']; address: Ipv4 }[] {

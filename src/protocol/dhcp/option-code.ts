@@ -5,7 +5,9 @@ export const OptionCode = {
   Router: 3,
   DomainNameServer: 6,
   HostName: 12,
+  DomainName: 15,
   BroadcastAddress: 28,
+  NtpServers: 42,
   VendorSpecific: 43,
   RequestedIpAddress: 50,
   IpAddressLeaseTime: 51,
@@ -27,6 +29,7 @@ export const OptionCode = {
   ClientNetworkInterface: 94,
   ClientMachineIdentifier: 97,
   SubnetSelection: 118,
+  DomainSearch: 119,
   IpxeEncapsulated: 175,
   End: 255,
 } as const;

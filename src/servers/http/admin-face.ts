@@ -11,6 +11,7 @@ import { addNodeRoutes, type NodeAdmin } from './admin/node-routes.ts';
 import { addOrderRoutes, type OrderAdmin } from './admin/order-routes.ts';
 import { addOverlayRoutes, type OverlayAdmin } from './admin/overlay-routes.ts';
 import { addPowerRoutes, type PowerAdmin } from './admin/power-routes.ts';
+import { addServiceRoutes, type ServiceAdmin } from './admin/service-routes.ts';
 import { addSshRoutes, type SshAdmin } from './admin/ssh-routes.ts';
 import { addVersionRoutes, type VersionAdmin } from './admin/version-routes.ts';
 
@@ -29,6 +30,7 @@ export interface AdminOptions {
   readonly commits: CommitAdmin;
   readonly overlays: OverlayAdmin;
   readonly jobs: JobAdmin;
+  readonly services: ServiceAdmin;
   readonly onFailure: (error: unknown) => void;
 }
 
@@ -63,6 +65,7 @@ export function createAdminFace(options: AdminOptions): Express {
   addCommitRoutes(api, options.commits);
   addOverlayRoutes(api, options.overlays);
   addJobRoutes(api, options.jobs);
+  addServiceRoutes(api, options.services);
   app.use((request, _response) => {
     throw new UserError('not-found', `There is no ${request.method} ${request.path} in this API`);
   });
