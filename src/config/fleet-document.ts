@@ -16,7 +16,9 @@ const Json: z.ZodType<JsonValue> = z.lazy(() =>
 );
 const JsonRecord: z.ZodType<JsonObject> = z.record(z.string(), Json);
 
-const DomainName = z.string().regex(/^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/, 'is not a domain name');
+export const DomainName: z.ZodString = z
+  .string()
+  .regex(/^[a-z0-9_]([a-z0-9_-]{0,62})(\.[a-z0-9_]([a-z0-9_-]{0,62}))*$/, 'is not a domain name');
 
 const ConfigTxtPart = z.strictObject({
   models: z.array(z.string().regex(/^[a-z0-9+=-]{1,32}$/, 'is not a filter of config.txt, for example pi4')).optional(),

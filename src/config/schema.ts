@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { parseImageRef } from '../domain/image-ref.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
 import { parsePublicKey } from '../domain/public-key.ts';
+import { DomainName } from './fleet-document.ts';
 import { parsed } from './parsed.ts';
 
 /** A subnet behind a relay, known by the relay's address (giaddr). */
@@ -47,6 +48,8 @@ export const Settings = z.strictObject({
   romSchedule: z
     .strictObject({ full: delays.min(1), proxy: delays.min(1), proxyNudges: delays })
     .default({ full: [0, 600, 1200], proxy: [1200, 2200], proxyNudges: [600] }),
+  /** Of the cluster: its nodes are red5 and red5.cluster.internal. */
+  domain: DomainName.default('cluster.internal'),
   defaultImage: parsed(parseImageRef).default(parseImageRef('debian-13')),
   /** Virtual size; what is not written takes no space. */
   overlayBytes: z

@@ -42,7 +42,7 @@ import { ImageVersions } from './image-versions.ts';
 import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
 import { startNetconsole } from './netconsole-service.ts';
-import { nodeAddresses } from './node-addresses.ts';
+import { nodeAddresses, nodeArchitectures } from './node-addresses.ts';
 import { NodeDisksMaker } from './node-disks.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
@@ -116,6 +116,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     fence: (directories) => Promise.all(directories.map((directory) => fenceDisks(fences, directory))),
   });
   const hostKeys = new HostKeys(places.keys);
+  await hostKeys.keepMachineIds(nodes.list());
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
   const programs = await bootProgramPlaces(places.cache);
@@ -152,7 +153,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const addressOf = nodeAddresses(sessions, leases);
   const contents = new NodeContents({
     authorizedKeys: settings.authorizedKeys,
+    domain: settings.domain,
     addressOf,
+    archOf: nodeArchitectures(sessions),
     nextImages: (wanted) => versions.nextOf(wanted),
   });
   const handover = new NodeHandover({

@@ -9,6 +9,7 @@ import type { NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { renderPlan, renderRefusal } from '../policy/boot-plan.ts';
+import { accountsText } from '../policy/stage-files.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import { type BootSessions, handoverEvent } from './boot-sessions.ts';
@@ -100,21 +101,27 @@ export class NodeHandover {
   }
 
   async seed(token: string, peer: Ipv4, server: Ipv4): Promise<Buffer> {
-    const { hostKeys, contents, httpPort, sessions, nodes } = this.#options;
+    const { hostKeys, contents, httpPort, sessions, nodes, log } = this.#options;
     const session = sessions.underWay(token, peer);
     const node = nodes.require(session.node);
     const agentKey = session.agentKey ?? randomBytes(24).toString('base64url');
-    const hostKey = await hostKeys.of(node.name);
-    const files = contents.filesOf(node, nodes.list());
+    const identity = await hostKeys.of(node);
+    const { files, problems } = contents.of(node, nodes.list());
     const [parts = []] = await contents.partsOf([node], nodes.list());
-    const seed = await packSeed({ files, hostKey, agentKey, server, httpPort });
+    const accounts = accountsText(node.settings);
+    const seed = await packSeed({ files, accounts, identity, agentKey, server, httpPort });
     sessions.change(node.name, { agentKey, content: Object.fromEntries(parts.map(({ what, value }) => [what, value])) });
     sessions.record(node.name, 'root', 'seed', `${seed.length} bytes`);
+    for (const { message } of problems) {
+      // Refused when it was written: since then something that the template asks for has changed.
+      sessions.record(node.name, 'root', 'setting left out', message);
+      log.warn({ node: node.name, reason: message }, 'a setting cannot be given to a node');
+    }
     return seed;
   }
 
   event(token: string, peer: Ipv4, name: string, detail: string): void {
-    const { sessions } = this.#options;
+    const { sessions, log } = this.#options;
     const session = sessions.underWay(token, peer);
     const printable = detail.replaceAll(/[^\x20-\x7e]/g, ' ').slice(0, 500);
     switch (name) {
@@ -126,6 +133,10 @@ export class NodeHandover {
         return;
       case 'data':
         sessions.record(session.node, 'root', 'data volume mounted', printable);
+        return;
+      case 'setting':
+        sessions.record(session.node, 'root', 'setting left out', printable);
+        log.warn({ node: session.node, reason: printable }, 'a setting cannot be given to a node');
         return;
       case handoverEvent:
         sessions.record(session.node, 'root', handoverEvent, printable);

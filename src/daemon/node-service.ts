@@ -19,7 +19,9 @@ import type { BootSessions } from './boot-sessions.ts';
 import type { Exports } from './exports.ts';
 import { nodesToAdd, ownSettings } from './fleet/add-nodes.ts';
 import { paired } from './fleet/expand-fleet.ts';
+import type { NodeContents } from './fleet/node-contents.ts';
 import { namesOf, nodesOf } from './fleet/select-nodes.ts';
+import { refuseSettingProblems } from './fleet/setting-problems.ts';
 import type { HostKeys } from './identity.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
@@ -33,6 +35,7 @@ export interface NodeServiceOptions {
   readonly exports: Exports;
   readonly turns: Turns;
   readonly hostKeys: HostKeys;
+  readonly contents: NodeContents;
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   readonly facts: FleetFacts;
@@ -53,6 +56,7 @@ export function createNodeService(options: NodeServiceOptions): NodeAdmin {
     add: async (request) => {
       const image = request.image === undefined ? undefined : await options.imageRef(request.image, request.force ?? false);
       const { added, same } = nodesToAdd(request, image, nodes, options.facts);
+      refuseSettingProblems(nodes.preview({ ...nodes.fleet, add: added, remove: [], update: [] }), nodes.list(), options.contents);
       if (!request.dryRun) {
         nodes.add(added);
         for (const mac of unclaimed
@@ -94,6 +98,7 @@ export function createNodeService(options: NodeServiceOptions): NodeAdmin {
       );
       const change = { ...nodes.fleet, add: [], remove: [], update };
       const after = nodes.preview(change);
+      refuseSettingProblems(after, nodes.list(), options.contents);
       const [problem] = checkFleet({ ...nodes.fleet, nodes: after }, options.facts, () => []);
       if (problem) {
         throw new UserError('bad-input', problem.message);

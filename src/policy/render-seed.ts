@@ -2,21 +2,12 @@
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Node, NodeName } from '../domain/node.ts';
 import type { PublicKey } from '../domain/public-key.ts';
-
-export interface SeedFile {
-  /** Relative to the root. */
-  readonly path: string;
-  readonly mode: number;
-  readonly text?: string;
-  /** In place of text: where it leads to. */
-  readonly link?: string;
-  /** A change reaches nodes that run. */
-  readonly live?: boolean;
-}
+import type { SeedFile } from './seed-file.ts';
 
 export interface SeedFacts {
   readonly node: Node;
-  readonly machineId: string;
+  /** The cluster's own: node names are short names in it. */
+  readonly domain: string;
   /** Of root, on every node. */
   readonly authorizedKeys: readonly PublicKey[];
   /** Of all nodes, for /etc/hosts. */
@@ -28,7 +19,6 @@ export function seedFiles(facts: SeedFacts): SeedFile[] {
   return [
     { path: 'etc/hostname', mode: 0o644, text: `${node.name}\n` },
     { path: 'etc/hosts', mode: 0o644, text: hostsText(facts), live: true },
-    { path: 'etc/machine-id', mode: 0o444, text: `${facts.machineId}\n` },
     { path: 'etc/ssh/sshd_config.d/10-cardless.conf', mode: 0o644, text: sshdText(node) },
     { path: 'root/.ssh/authorized_keys', mode: 0o600, text: keysText(facts), live: true },
     // The log of a node that lives in its overlay would be most of what it ever writes over the network.
@@ -37,12 +27,14 @@ export function seedFiles(facts: SeedFacts): SeedFile[] {
   ];
 }
 
-function hostsText({ node, hosts }: SeedFacts): string {
+/** Its own name leads to its real address, too: MPI and Slurm tell others what they find there. */
+function hostsText({ node, hosts, domain }: SeedFacts): string {
+  const own = hosts.find((host) => host.name === node.name)?.address ?? '127.0.1.1';
   const lines = [
     '127.0.0.1 localhost',
-    `127.0.1.1 ${node.name}`,
     '::1 localhost ip6-localhost ip6-loopback',
-    ...hosts.filter((host) => host.name !== node.name).map((host) => `${host.address} ${host.name}`),
+    `${own} ${node.name}.${domain} ${node.name}`,
+    ...hosts.filter((host) => host.name !== node.name).map((host) => `${host.address} ${host.name}.${domain} ${host.name}`),
   ];
   return `${lines.join('\n')}\n`;
 }

@@ -78,6 +78,8 @@ async function start(change: Parameters<typeof nodeRecord>[1] = {}) {
     hostKeys: new HostKeys(join(state, 'keys')),
     contents: new NodeContents({
       authorizedKeys: [operatorKey],
+      domain: 'cluster.internal',
+      archOf: () => 'arm64',
       addressOf: nodeAddresses(sessions, leases),
       nextImages: (all) => Promise.resolve(all.map(() => [image.digest])),
     }),

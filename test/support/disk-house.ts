@@ -89,7 +89,13 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
   const hostKeys = new HostKeys(join(state, 'keys'));
   const leases = new LeaseStore(database);
   const addressOf = nodeAddresses(sessions, leases);
-  const contents = new NodeContents({ authorizedKeys: [], addressOf, nextImages: (all) => Promise.resolve(all.map(() => [])) });
+  const contents = new NodeContents({
+    authorizedKeys: [],
+    domain: 'cluster.internal',
+    archOf: () => 'arm64',
+    addressOf,
+    nextImages: (all) => Promise.resolve(all.map(() => [])),
+  });
   const handover = new NodeHandover({
     nodes,
     leases,
@@ -133,6 +139,7 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     exports,
     turns,
     hostKeys,
+    contents,
     addressOf,
     facts: { served: [], leaseHolder: () => undefined },
     imageRef: (text) => Promise.resolve(parseImageName(text)),

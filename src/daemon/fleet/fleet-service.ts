@@ -15,6 +15,7 @@ import { type ExpandedFleet, expandFleet } from './expand-fleet.ts';
 import { exportFleet } from './export-fleet.ts';
 import type { NodeContents } from './node-contents.ts';
 import { nodesOf } from './select-nodes.ts';
+import { settingProblems } from './setting-problems.ts';
 
 export interface FleetServiceOptions {
   readonly nodes: NodeStore;
@@ -91,14 +92,15 @@ async function planFile(request: FleetApply, options: FleetServiceOptions): Prom
   const expanded = expandFleet(file.document);
   const target = withUnlisted(expanded.fleet, nodes, request.prune);
   const placeOf = placesIn(expanded);
+  const change = changeTo(target, nodes);
+  const after = nodes.preview(change);
   const problems = [
     ...expanded.problems,
     ...checkFleet(target, facts, placeOf),
+    ...settingProblems(after, target, options.contents, placeOf),
     ...(await imageProblems(expanded, request.force, options)),
   ];
   file.refuse(problems);
-  const change = changeTo(target, nodes);
-  const after = nodes.preview(change);
   return { change, plan: await compareFleets(change, after, expanded.fleet, options) };
 }
 

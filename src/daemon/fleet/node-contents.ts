@@ -1,20 +1,38 @@
 /** What each node would be given now. */
 import { createHash } from 'node:crypto';
-import type { ImageDigest } from '../../domain/image.ts';
+import type { Architecture, ImageDigest } from '../../domain/image.ts';
 import type { Ipv4 } from '../../domain/ipv4.ts';
-import type { Node } from '../../domain/node.ts';
+import type { Node, NodeName } from '../../domain/node.ts';
 import type { PublicKey } from '../../domain/public-key.ts';
-import { type ContentPart, contentOf } from '../../policy/node-content.ts';
-import { type SeedFacts, type SeedFile, seedFiles } from '../../policy/render-seed.ts';
-import { machineId } from '../identity.ts';
+import { type ContentPart, contentOf, liveMark } from '../../policy/node-content.ts';
+import { pathProblems, type SettingsProblem, settingsFiles } from '../../policy/render-files.ts';
+import { type SeedFacts, seedFiles } from '../../policy/render-seed.ts';
+import { nodeView, type TemplateContext } from '../../policy/render-template.ts';
+import type { SeedFile } from '../../policy/seed-file.ts';
 
 export interface NodeContentsOptions {
   /** Of root, on every node. */
   readonly authorizedKeys: readonly PublicKey[];
+  readonly domain: string;
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
+  /** As it booted last, or as its kind of machine usually is. */
+  readonly archOf: (node: Node) => Architecture;
   /** The versions that nodes would boot now, several for one whose architecture is not known. */
   readonly nextImages: (nodes: readonly Node[]) => Promise<readonly (readonly ImageDigest[])[]>;
+}
+
+/** All of what one node is given. */
+export interface NodeContent {
+  readonly files: readonly SeedFile[];
+  /** What of its settings cannot be given to it. */
+  readonly problems: readonly SettingsProblem[];
+}
+
+/** What nodes are told about one another. */
+interface FleetView {
+  readonly hosts: SeedFacts['hosts'];
+  readonly nodes: TemplateContext['nodes'];
 }
 
 export class NodeContents {
@@ -25,31 +43,56 @@ export class NodeContents {
   }
 
   /** @param fleet all nodes, which know one another by name */
-  filesOf(node: Node, fleet: readonly Node[]): SeedFile[] {
-    return this.#render(node, this.#hosts(fleet));
+  of(node: Node, fleet: readonly Node[]): NodeContent {
+    return this.#render(node, this.#view(fleet));
   }
 
   /** Of each node, in the same order: hashes in place of values. */
   async partsOf(nodes: readonly Node[], fleet: readonly Node[]): Promise<ContentPart[][]> {
-    const hosts = this.#hosts(fleet);
+    const view = this.#view(fleet);
     const images = await this.#options.nextImages(nodes);
     return nodes.map((node, index) => {
       const versions = images[index] ?? [];
       const image = versions.length === 0 ? `none for ${node.image}` : versions.join(' or ');
-      return contentOf(node, image, this.#render(node, hosts)).map((part) => ({ ...part, value: hashOf(part.value) }));
+      return contentOf(node, image, this.#render(node, view).files).map((part) => ({
+        ...part,
+        value: `${part.live ? liveMark : ''}${hashOf(part.value)}`,
+      }));
     });
   }
 
-  #render(node: Node, hosts: SeedFacts['hosts']): SeedFile[] {
-    const { authorizedKeys } = this.#options;
-    return seedFiles({ node, machineId: machineId(node), authorizedKeys, hosts });
+  /** What would be wrong with nodes, all of it. */
+  problemsOf(fleet: readonly Node[]): { node: NodeName; problem: SettingsProblem }[] {
+    const view = this.#view(fleet);
+    return fleet.flatMap((node) => this.#render(node, view).problems.map((problem) => ({ node: node.name, problem })));
   }
 
-  #hosts(fleet: readonly Node[]): { name: Node['name']; address: Ipv4 }[] {
-    return fleet.flatMap((node) => {
-      const address = this.#options.addressOf(node);
-      return address === undefined ? [] : [{ name: node.name, address }];
-    });
+  #render(node: Node, { hosts, nodes }: FleetView): NodeContent {
+    const { authorizedKeys, domain, addressOf, archOf } = this.#options;
+    const context = {
+      node: nodeView(node, addressOf(node), archOf(node)),
+      nodes,
+      variables: node.settings.variables ?? {},
+      cluster: { domain },
+    };
+    const own = settingsFiles(node, context);
+    return {
+      files: [...seedFiles({ node, domain, authorizedKeys, hosts }), ...own.files],
+      problems: [...pathProblems(node), ...own.problems],
+    };
+  }
+
+  #view(fleet: readonly Node[]): FleetView {
+    const found = fleet.map((node) => ({ node, address: this.#options.addressOf(node) }));
+    return {
+      hosts: found.flatMap(({ node, address }) => (address === undefined ? [] : [{ name: node.name, address }])),
+      nodes: found.map(({ node, address = '' }) => ({
+        name: node.name,
+        address,
+        group: node.group ?? '',
+        labels: node.settings.labels ?? {},
+      })),
+    };
   }
 }
 

@@ -34,6 +34,7 @@ export const rules: readonly Rule[] = [
   ...['/etc/*', '/etc/*/*', '/etc/*/*/*'].map((folder) => seed(`${folder}/*-cardless.*`, 'what the server sets on every node')),
   seed('/etc/cardless', "the agent's key"),
   seed('/usr/lib/cardless', 'the agent'),
+  seed('/var/lib/cardless', 'what the server has put in place'),
   seed('/etc/systemd/system/cardless-agent.service', 'the agent'),
   seed('/etc/systemd/system/multi-user.target.wants/cardless-agent.service', 'the agent'),
   seed('/etc/resolv.conf', 'name servers of the network'),

@@ -43,6 +43,8 @@ function start() {
     sessions,
     contents: new NodeContents({
       authorizedKeys: [],
+      domain: 'cluster.internal',
+      archOf: () => 'arm64',
       addressOf: (node) => node.address,
       nextImages: (all) => Promise.resolve(all.map(() => [])),
     }),
@@ -203,4 +205,39 @@ test('a hundred nodes are planned', async () => {
   await apply(many);
   const result = await apply(many.replace('w: {}', 'w: {timeZone: Europe/Berlin}'), { dryRun: true });
   expect(result.nodes).toHaveLength(100);
+});
+
+test('templates and paths that cannot be given to nodes are told for each of them, with file and line', async () => {
+  const { nodes, apply } = start();
+  await apply(cluster);
+  const before = nodes.list();
+  const text = `settings:
+  variables: {port: 80}
+groups:
+  workers:
+    files:
+      - {path: /etc/app.conf, template: true, content: "# app\\nport={{ variables.prot }}"}
+      - {path: /etc/fine.conf, template: true, content: "{{ variables.port }} {{ cluster.domain }} {{ nodes.size }}"}
+nodes:
+  red[5-7]: {group: workers}
+  blue[1-2]:
+    files:
+      - {path: /etc/passwd, content: x}
+      - {path: /run/x, content: x}
+      - {path: /etc/a, content: x}
+      - {path: /etc/a/b, content: x}
+    secrets: [{name: k, path: /etc/a}]
+`;
+  const said = await apply(text).then(() => '', String);
+  for (const name of ['red5', 'red6', 'red7']) {
+    expect(said).toContain(`line 6: ${name}: /etc/app.conf, line 2: undefined variable: variables.prot`);
+  }
+  for (const name of ['blue1', 'blue2']) {
+    expect(said).toContain(`line 12: ${name}: /etc/passwd is written at each boot from users`);
+    expect(said).toContain(`line 13: ${name}: /run/x would not be seen`);
+    expect(said).toContain(`line 15: ${name}: /etc/a/b cannot be a file while /etc/a is one`);
+    expect(said).toContain(`line 16: ${name}: /etc/a is also the path of a file`);
+  }
+  expect(said).toContain('is wrong in 11 places');
+  expect(nodes.list()).toEqual(before);
 });
