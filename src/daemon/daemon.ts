@@ -51,6 +51,7 @@ import { createOperatorFace } from './operator-face.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
+import { SshCa } from './ssh-ca.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
 import { systemClock } from './system-clock.ts';
@@ -117,6 +118,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   });
   const hostKeys = new HostKeys(places.keys);
   await hostKeys.keepMachineIds(nodes.list());
+  // Beside the keys of nodes, under a name that no node can have.
+  const sshCa = new SshCa(join(places.keys, '_ca'));
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
   const programs = await bootProgramPlaces(places.cache);
@@ -154,6 +157,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const contents = new NodeContents({
     authorizedKeys: settings.authorizedKeys,
     domain: settings.domain,
+    sshCa: await sshCa.publicKey(),
     addressOf,
     archOf: nodeArchitectures(sessions),
     nextImages: (wanted) => versions.nextOf(wanted),
@@ -166,6 +170,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     disks,
     exports,
     hostKeys,
+    sshCa,
+    domain: settings.domain,
     contents,
     httpPort: settings.httpPort,
     nbdPort: settings.nbdPort,

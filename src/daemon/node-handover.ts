@@ -18,6 +18,7 @@ import type { NodeContents } from './fleet/node-contents.ts';
 import type { HostKeys } from './identity.ts';
 import type { NodeDisksMaker, OnDiskNews } from './node-disks.ts';
 import { packSeed } from './seed.ts';
+import type { SshCa } from './ssh-ca.ts';
 
 /** As in the agent. */
 const nearlyFullPercent = 90;
@@ -30,6 +31,8 @@ export interface NodeHandoverOptions {
   readonly disks: NodeDisksMaker;
   readonly exports: Exports;
   readonly hostKeys: HostKeys;
+  readonly sshCa: SshCa;
+  readonly domain: string;
   readonly contents: NodeContents;
   readonly httpPort: number;
   readonly nbdPort: number;
@@ -101,7 +104,7 @@ export class NodeHandover {
   }
 
   async seed(token: string, peer: Ipv4, server: Ipv4): Promise<Buffer> {
-    const { hostKeys, contents, httpPort, sessions, nodes, log } = this.#options;
+    const { hostKeys, sshCa, domain, contents, httpPort, sessions, nodes, log } = this.#options;
     const session = sessions.underWay(token, peer);
     const node = nodes.require(session.node);
     const agentKey = session.agentKey ?? randomBytes(24).toString('base64url');
@@ -109,7 +112,8 @@ export class NodeHandover {
     const { files, problems } = contents.of(node, nodes.list());
     const [parts = []] = await contents.partsOf([node], nodes.list());
     const accounts = accountsText(node.settings);
-    const seed = await packSeed({ files, accounts, identity, agentKey, server, httpPort });
+    const hostCertificate = await sshCa.signHost(identity.publicKey, [node.name, `${node.name}.${domain}`, peer]);
+    const seed = await packSeed({ files, accounts, identity, hostCertificate, agentKey, server, httpPort });
     sessions.change(node.name, { agentKey, content: Object.fromEntries(parts.map(({ what, value }) => [what, value])) });
     sessions.record(node.name, 'root', 'seed', `${seed.length} bytes`);
     for (const { message } of problems) {

@@ -19,14 +19,16 @@ export interface SeedOptions {
   /** As the stage has them. */
   readonly accounts: string;
   readonly identity: NodeIdentity;
+  /** Of the host key. */
+  readonly hostCertificate: string;
   readonly agentKey: string;
   readonly server: Ipv4;
   readonly httpPort: number;
 }
 
 export async function packSeed(options: SeedOptions): Promise<Buffer> {
-  const { files, accounts, identity } = options;
-  const own = [...files, ...identityFiles(identity), ...(await agentFiles(options))];
+  const { files, accounts } = options;
+  const own = [...files, ...identityFiles(options), ...(await agentFiles(options))];
   return await packFiles([...own.filter(isInPlace), ...(await programFiles()), ...stagedFiles(own, accounts, isInPlace)]);
 }
 
@@ -55,11 +57,12 @@ async function packFiles(files: readonly SeedFile[]): Promise<Buffer> {
 }
 
 /** What makes this node itself: never in a plan, and never in a refresh. */
-function identityFiles({ privateKey, publicKey, machineId }: NodeIdentity): SeedFile[] {
+function identityFiles({ identity: { privateKey, publicKey, machineId }, hostCertificate }: SeedOptions): SeedFile[] {
   return [
     { path: 'etc/machine-id', mode: 0o444, text: `${machineId}\n` },
     { path: 'etc/ssh/ssh_host_ed25519_key', mode: 0o600, text: privateKey },
     { path: 'etc/ssh/ssh_host_ed25519_key.pub', mode: 0o644, text: `${publicKey}\n` },
+    { path: 'etc/ssh/ssh_host_ed25519_key-cert.pub', mode: 0o644, text: `${hostCertificate}\n` },
   ];
 }
 

@@ -58,7 +58,7 @@ const ours = [
   /^\/(etc|usr\/lib|var\/lib)\/cardless(\/|$)/,
   /^\/etc\/([^/]+\/){0,2}[^/]*-cardless(\.[^/]*)?$/,
   /^\/etc\/systemd\/system\/(.*\/)?cardless-[^/]*$/,
-  /^\/etc\/ssh\/ssh_host_[^/]*$/,
+  /^\/etc\/ssh\/ssh_(host_[^/]*|known_hosts)$/,
   /^\/var\/lib\/cloud\/seed(\/|$)/,
   /^\/etc\/cloud\/cloud\.cfg\.d\/99-cardless[^/]*$/,
   /^\/etc\/machine-id$/,

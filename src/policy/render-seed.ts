@@ -8,6 +8,8 @@ export interface SeedFacts {
   readonly node: Node;
   /** The cluster's own: node names are short names in it. */
   readonly domain: string;
+  /** Who signs the keys of nodes, and of those who may log in as root. */
+  readonly sshCa: string;
   /** Of root, on every node. */
   readonly authorizedKeys: readonly PublicKey[];
   /** Of all nodes, for /etc/hosts. */
@@ -20,12 +22,16 @@ export function seedFiles(facts: SeedFacts): SeedFile[] {
     { path: 'etc/hostname', mode: 0o644, text: `${node.name}\n` },
     { path: 'etc/hosts', mode: 0o644, text: hostsText(facts), live: true },
     { path: 'etc/ssh/sshd_config.d/10-cardless.conf', mode: 0o644, text: sshdText(node) },
+    { path: userCaFile, mode: 0o644, text: `${facts.sshCa}\n` },
+    { path: 'etc/ssh/ssh_known_hosts', mode: 0o644, text: `@cert-authority * ${facts.sshCa}\n`, live: true },
     { path: 'root/.ssh/authorized_keys', mode: 0o600, text: keysText(facts), live: true },
     // The log of a node that lives in its overlay would be most of what it ever writes over the network.
     { path: 'etc/systemd/journald.conf.d/10-cardless.conf', mode: 0o644, text: '[Journal]\nStorage=volatile\n' },
     ...outageFiles(),
   ];
 }
+
+const userCaFile = 'etc/ssh/ca-cardless.pub';
 
 /** Its own name leads to its real address, too: MPI and Slurm tell others what they find there. */
 function hostsText({ node, hosts, domain }: SeedFacts): string {
@@ -43,6 +49,8 @@ function sshdText({ settings }: Node): string {
   const passwords = settings.passwordLogin ? 'yes' : 'no';
   return [
     'HostKey /etc/ssh/ssh_host_ed25519_key',
+    'HostCertificate /etc/ssh/ssh_host_ed25519_key-cert.pub',
+    `TrustedUserCAKeys /${userCaFile}`,
     `PasswordAuthentication ${passwords}`,
     `KbdInteractiveAuthentication ${passwords}`,
     'PermitRootLogin prohibit-password',

@@ -12,6 +12,7 @@ import { HostKeys } from '#src/daemon/identity.ts';
 import { nodeAddresses } from '#src/daemon/node-addresses.ts';
 import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
+import { SshCa } from '#src/daemon/ssh-ca.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseNodeName } from '#src/domain/node.ts';
@@ -76,9 +77,12 @@ async function start(change: Parameters<typeof nodeRecord>[1] = {}) {
     disks,
     exports,
     hostKeys: new HostKeys(join(state, 'keys')),
+    sshCa: new SshCa(join(state, 'keys/_ca')),
+    domain: 'cluster.internal',
     contents: new NodeContents({
       authorizedKeys: [operatorKey],
       domain: 'cluster.internal',
+      sshCa: 'ssh-ed25519 AAAA ca',
       archOf: () => 'arm64',
       addressOf: nodeAddresses(sessions, leases),
       nextImages: (all) => Promise.resolve(all.map(() => [image.digest])),
@@ -249,6 +253,8 @@ describe('seed', () => {
     }
     const [first, second] = seeds;
     expect(first?.get('etc/hostname 644')).toBe('red5\n');
+    expect(first?.get('etc/ssh/ssh_host_ed25519_key-cert.pub 644')).toMatch(/^ssh-ed25519-cert-v01@openssh.com /);
+    expect(first?.get('etc/ssh/ssh_known_hosts 644')).toMatch(/^@cert-authority \* ssh-ed25519 /);
     expect(first?.get('etc/machine-id 444')).toMatch(/^[0-9a-f]{32}\n$/);
     expect(first?.get('etc/ssh/ssh_host_ed25519_key 600')).toContain('PRIVATE KEY');
     expect(first?.get('root/.ssh/authorized_keys 600')).toBe(`${operatorKey}\n`);

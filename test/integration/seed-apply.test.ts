@@ -1,6 +1,6 @@
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { expect, test } from 'vitest';
-import { nodeRoot } from '../support/node-root.ts';
+import { debianRoot, nodeRoot } from '../support/node-root.ts';
 
 test('files: with mode and owner by name, rendered, taken away, and given back as the image has them', async () => {
   using node = await nodeRoot();
@@ -58,4 +58,18 @@ test('a refresh writes what is live, and leaves the rest to the next boot', asyn
   expect([node.read('etc/hostname'), node.exists('run/cardless/refresh/usr/lib/cardless/stage')]).toEqual(['red5\n', false]);
   await node.boot({ files: [] });
   expect([node.exists('etc/live'), node.exists('etc/still')]).toEqual([false, false]);
+});
+
+test('an sshd without sshd_config.d has what the server says in its own file, once and first', async () => {
+  using node = await nodeRoot({ ...debianRoot, 'etc/ssh/sshd_config': 'PasswordAuthentication yes\n' });
+  await node.boot({});
+  await node.boot({});
+  const text = node.read('etc/ssh/sshd_config');
+  expect(text).toMatch(
+    /^# cardless begin\nHostKey .*\n(.*\n)*PasswordAuthentication no\n(.*\n)*# cardless end\nPasswordAuthentication yes\n$/,
+  );
+  expect(text.match(/cardless begin/g)).toHaveLength(1);
+  using modern = await nodeRoot({ ...debianRoot, 'etc/ssh/sshd_config': 'Include /etc/ssh/sshd_config.d/*.conf\n' });
+  await modern.boot({});
+  expect(modern.read('etc/ssh/sshd_config')).toBe('Include /etc/ssh/sshd_config.d/*.conf\n');
 });

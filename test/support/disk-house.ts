@@ -17,6 +17,7 @@ import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
 import { createNodeService } from '#src/daemon/node-service.ts';
 import { createOverlayService } from '#src/daemon/overlay-service.ts';
+import { SshCa } from '#src/daemon/ssh-ca.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
 import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
@@ -92,6 +93,7 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
   const contents = new NodeContents({
     authorizedKeys: [],
     domain: 'cluster.internal',
+    sshCa: 'ssh-ed25519 AAAA ca',
     archOf: () => 'arm64',
     addressOf,
     nextImages: (all) => Promise.resolve(all.map(() => [])),
@@ -104,6 +106,8 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     disks,
     exports,
     hostKeys,
+    sshCa: new SshCa(join(state, 'keys/_ca')),
+    domain: 'cluster.internal',
     contents,
     httpPort: 8067,
     nbdPort: port,

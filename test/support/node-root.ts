@@ -91,6 +91,7 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
         files: filesFor(settings),
         accounts: accountsText(settings),
         identity: { privateKey: 'private', publicKey: 'public', machineId: 'f'.repeat(32) },
+        hostCertificate: 'certificate',
         agentKey: 'key',
         server: parseIpv4('10.0.0.1'),
         httpPort: 80,

@@ -14,6 +14,8 @@ export interface NodeContentsOptions {
   /** Of root, on every node. */
   readonly authorizedKeys: readonly PublicKey[];
   readonly domain: string;
+  /** Its public key. */
+  readonly sshCa: string;
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** As it booted last, or as its kind of machine usually is. */
@@ -68,7 +70,7 @@ export class NodeContents {
   }
 
   #render(node: Node, { hosts, nodes }: FleetView): NodeContent {
-    const { authorizedKeys, domain, addressOf, archOf } = this.#options;
+    const { authorizedKeys, domain, sshCa, addressOf, archOf } = this.#options;
     const context = {
       node: nodeView(node, addressOf(node), archOf(node)),
       nodes,
@@ -77,7 +79,7 @@ export class NodeContents {
     };
     const own = settingsFiles(node, context);
     return {
-      files: [...seedFiles({ node, domain, authorizedKeys, hosts }), ...own.files],
+      files: [...seedFiles({ node, domain, sshCa, authorizedKeys, hosts }), ...own.files],
       problems: [...pathProblems(node), ...own.problems],
     };
   }

@@ -29,6 +29,7 @@ export const rules: readonly Rule[] = [
   seed('/etc/hosts', 'names of the nodes'),
   seed('/etc/machine-id', 'the identity that systemd goes by'),
   seed('/etc/ssh/ssh_host_*', 'SSH host keys'),
+  seed('/etc/ssh/ssh_known_hosts', "the cluster's authority"),
   seed('/root/.ssh/authorized_keys', 'the keys of the operator'),
   // Of sshd, journald, the network, systemd and the kernel: some lie deeper than others.
   ...['/etc/*', '/etc/*/*', '/etc/*/*/*'].map((folder) => seed(`${folder}/*-cardless.*`, 'what the server sets on every node')),

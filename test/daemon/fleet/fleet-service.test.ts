@@ -44,6 +44,7 @@ function start() {
     contents: new NodeContents({
       authorizedKeys: [],
       domain: 'cluster.internal',
+      sshCa: 'ssh-ed25519 AAAA ca',
       archOf: () => 'arm64',
       addressOf: (node) => node.address,
       nextImages: (all) => Promise.resolve(all.map(() => [])),

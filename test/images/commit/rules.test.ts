@@ -20,6 +20,7 @@ async function seedPaths(): Promise<string[]> {
     files: seedFiles(seedFacts()),
     accounts: '',
     identity: { privateKey: 'private', publicKey: 'public', machineId: 'f'.repeat(32) },
+    hostCertificate: 'certificate',
     agentKey: 'secret',
     server: parseIpv4('10.0.0.1'),
     httpPort: 80,
