@@ -1,6 +1,7 @@
 /** All that a node receives, part by part, so that two states of the registry can be compared. */
 import type { Node } from '../domain/node.ts';
 import { bootConfiguration } from './render-config.ts';
+import { accountParts } from './render-people.ts';
 import type { SeedFile } from './seed-file.ts';
 
 export interface ContentPart {
@@ -22,6 +23,7 @@ export function contentOf(node: Node, image: string, files: readonly SeedFile[])
     ...(node.dataBytes === undefined ? [] : [atBoot('data volume', String(node.dataBytes))]),
     ...(kernelArguments.length === 0 ? [] : [atBoot('kernel arguments', kernelArguments.join(' '))]),
     ...(configTxt.length === 0 ? [] : [atBoot('config.txt', configTxt.join('\n'))]),
+    ...accountParts(node.settings).map((part) => ({ ...part, live: true })),
     ...files.map((file) => ({ what: `/${file.path}`, value: textOf(file), live: file.live ?? false })),
   ];
 }

@@ -52,6 +52,11 @@ const rendered: Readonly<Record<string, string>> = {
   '/etc/hosts': 'the names and addresses of the nodes',
   '/etc/localtime': 'timeZone',
   '/etc/timezone': 'timeZone',
+  '/etc/default/locale': 'locale',
+  '/etc/locale.conf': 'locale',
+  '/etc/default/keyboard': 'keyboard',
+  '/etc/vconsole.conf': 'keyboard',
+  '/etc/resolvconf.conf': 'resolver',
   '/root/.ssh/authorized_keys': 'authorizedKeys',
 };
 const ours = [

@@ -2,6 +2,8 @@
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Node, NodeName } from '../domain/node.ts';
 import type { PublicKey } from '../domain/public-key.ts';
+import { peopleFiles, userKeysDirectory } from './render-people.ts';
+import { resolverFiles } from './render-resolver.ts';
 import type { SeedFile } from './seed-file.ts';
 
 export interface SeedFacts {
@@ -27,6 +29,8 @@ export function seedFiles(facts: SeedFacts): SeedFile[] {
     { path: 'root/.ssh/authorized_keys', mode: 0o600, text: keysText(facts), live: true },
     // The log of a node that lives in its overlay would be most of what it ever writes over the network.
     { path: 'etc/systemd/journald.conf.d/10-cardless.conf', mode: 0o644, text: '[Journal]\nStorage=volatile\n' },
+    ...peopleFiles(node),
+    ...resolverFiles(node),
     ...outageFiles(),
   ];
 }
@@ -50,6 +54,7 @@ function sshdText({ settings }: Node): string {
   return [
     'HostKey /etc/ssh/ssh_host_ed25519_key',
     'HostCertificate /etc/ssh/ssh_host_ed25519_key-cert.pub',
+    `AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /${userKeysDirectory}/%u`,
     `TrustedUserCAKeys /${userCaFile}`,
     `PasswordAuthentication ${passwords}`,
     `KbdInteractiveAuthentication ${passwords}`,

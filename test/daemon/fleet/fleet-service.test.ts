@@ -242,3 +242,26 @@ nodes:
   expect(said).toContain('is wrong in 11 places');
   expect(nodes.list()).toEqual(before);
 });
+
+test('users change live; what a user cannot be is refused', async () => {
+  const { apply } = start();
+  await apply(cluster);
+  const withAnn = cluster.replace('parent: lab', `parent: lab\n    users: [{name: ann, authorizedKeys: [${operatorKey}]}]`);
+  const plan = await apply(withAnn, { dryRun: true });
+  expect(plan.nodes.find(({ name }) => name === 'red5')).toMatchObject({
+    changes: [
+      { what: 'user ann', change: 'added', live: true },
+      { what: '/etc/cardless/keys/ann', change: 'added', live: true },
+    ],
+    reboot: false,
+  });
+  await apply(withAnn);
+  const gone = await apply(cluster, { dryRun: true });
+  expect(gone.nodes.find(({ name }) => name === 'red5')).toMatchObject({ changes: [{ change: 'removed', live: true }, {}], reboot: false });
+  const wrong =
+    'settings:\n  users:\n    - {name: root}\n    - {name: a, uid: 2000}\n    - {name: b, uid: 2000, shell: "/bin/a:b"}\nnodes: {red5: {}}';
+  const said = await apply(wrong).then(() => '', String);
+  expect(said).toContain('line 3: red5: the user root belongs to the system; authorizedKeys is for its keys');
+  expect(said).toContain('line 5: red5: the users a and b have the same uid 2000');
+  expect(said).toContain('line 5: red5: "/bin/a:b" cannot be the shell of b');
+});
