@@ -323,6 +323,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer) => handover.ready(key, peer),
       agent: agents,
+      hook: (key, peer, kind, name, code) => handover.hook(key, peer, kind, name, code),
       space: (key, peer, what, percent) => handover.space(key, peer, what, percent),
       piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
       onFailure: (error) => log.error({ err: error }, 'node request failed'),

@@ -184,6 +184,22 @@ export class NodeHandover {
     );
   }
 
+  /** A script of the operator has ended on the node. */
+  hook(key: string, peer: Ipv4, kind: string, name: string, code: number): void {
+    const { sessions, log } = this.#options;
+    const { node } = this.#sessionOf(key, peer);
+    if (!/^(firstBoot|everyBoot)$/.test(kind) || !/^[a-z0-9_-]{1,63}$/.test(name)) {
+      throw new UserError('not-found', 'There is no such hook');
+    }
+    // 143 is SIGTERM, which it gets when it does not end by itself.
+    const why = code === 143 ? ' (ended after 15 minutes)' : '';
+    const detail = `${kind} ${name}${code === 0 ? '' : `: exit code ${code}${why}`}`;
+    sessions.record(node, 'root', code === 0 ? 'hook done' : 'hook failed', detail);
+    if (code !== 0) {
+      log.warn({ node, hook: name, kind, code }, 'a hook of a node failed');
+    }
+  }
+
   ready(key: string, peer: Ipv4): void {
     const { sessions, clock, log } = this.#options;
     const session = this.#sessionOf(key, peer);

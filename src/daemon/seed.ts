@@ -78,14 +78,25 @@ async function programFiles(): Promise<SeedFile[]> {
   );
 }
 
+const services = { agent: 'multi-user', 'first-boot': 'basic', 'every-boot': 'multi-user' } as const;
+
 async function agentFiles({ server, httpPort, agentKey }: SeedOptions): Promise<SeedFile[]> {
-  const [agent = '', unit = '', freezer = ''] = await Promise.all(['agent', 'cardless-agent.service', 'freezer'].map(agentText));
-  const unitFile = 'cardless-agent.service';
+  const scripts = { agent: 0o755, freezer: 0o644, 'run-hooks': 0o755, start: 0o755 } as const;
+  const programs = Object.entries(scripts).map(async ([name, mode]) => ({
+    path: `usr/lib/cardless/${name}`,
+    mode,
+    text: await agentText(name),
+  }));
+  const units = Object.entries(services).map(async ([name, target]): Promise<SeedFile[]> => {
+    const unit = `cardless-${name}.service`;
+    return [
+      { path: `etc/systemd/system/${unit}`, mode: 0o644, text: await agentText(unit) },
+      { path: `etc/systemd/system/${target}.target.wants/${unit}`, mode: 0o777, link: `../${unit}` },
+    ];
+  });
   return [
-    { path: 'usr/lib/cardless/agent', mode: 0o755, text: agent },
-    { path: 'usr/lib/cardless/freezer', mode: 0o644, text: freezer },
     { path: 'etc/cardless/agent.conf', mode: 0o600, text: `AGENT_SERVER='http://${server}:${httpPort}'\nAGENT_KEY='${agentKey}'\n` },
-    { path: `etc/systemd/system/${unitFile}`, mode: 0o644, text: unit },
-    { path: `etc/systemd/system/multi-user.target.wants/${unitFile}`, mode: 0o777, link: `../${unitFile}` },
+    ...(await Promise.all(programs)),
+    ...(await Promise.all(units)).flat(),
   ];
 }

@@ -63,6 +63,7 @@ const ours = [
   /^\/(etc|usr\/lib|var\/lib)\/cardless(\/|$)/,
   /^\/etc\/([^/]+\/){0,2}[^/]*-cardless(\.[^/]*)?$/,
   /^\/etc\/systemd\/system\/(.*\/)?cardless-[^/]*$/,
+  /^\/etc\/(init\.d\/cardless|local\.d\/cardless\.start)$/,
   /^\/etc\/ssh\/ssh_(host_[^/]*|known_hosts)$/,
   /^\/var\/lib\/cloud\/seed(\/|$)/,
   /^\/etc\/cloud\/cloud\.cfg\.d\/99-cardless[^/]*$/,

@@ -286,5 +286,13 @@ describe('seed', () => {
       { what: 'data volume nearly full', detail: '93 %' },
       { what: 'data volume has space again', detail: '12 %' },
     ]);
+    handover.hook(key, peer, 'firstBoot', 'packages', 0);
+    handover.hook(key, peer, 'everyBoot', 'mount', 143);
+    expect(() => handover.hook(key, peer, 'everyBoot', 'a b', 0)).toThrow('There is no such hook');
+    expect(() => handover.hook('wrong', peer, 'everyBoot', 'mount', 0)).toThrow('not of a boot of yours');
+    expect(sessions.of(red5)?.events.slice(-2)).toMatchObject([
+      { what: 'hook done', detail: 'firstBoot packages' },
+      { what: 'hook failed', detail: 'everyBoot mount: exit code 143 (ended after 15 minutes)' },
+    ]);
   });
 });

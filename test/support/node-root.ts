@@ -14,18 +14,15 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { findPlaces } from '#src/config/places.ts';
+import { NodeContents } from '#src/daemon/fleet/node-contents.ts';
 import { packRefresh, packSeed } from '#src/daemon/seed.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import type { NodeSettings } from '#src/domain/node-settings.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
-import { settingsFiles } from '#src/policy/render-files.ts';
-import { seedFiles } from '#src/policy/render-seed.ts';
-import { nodeView } from '#src/policy/render-template.ts';
 import type { SeedFile } from '#src/policy/seed-file.ts';
 import { accountsText } from '#src/policy/stage-files.ts';
 import { run } from '#src/process/run.ts';
-import { testNode } from './nodes.ts';
-import { seedFacts } from './seed-facts.ts';
+import { operatorKey, testNode } from './nodes.ts';
 
 export const debianRoot: Readonly<Record<string, string>> = {
   'etc/passwd': 'root:x:0:0:root:/root:/bin/bash\ndaemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\npi:x:1000:1000:,,,:/home/pi:/bin/bash\n',
@@ -60,10 +57,17 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
   // What chroot itself has in place of a device.
   writeFileSync(at('dev/null'), '');
 
-  const filesFor = (settings: NodeSettings): SeedFile[] => {
+  const contents = new NodeContents({
+    authorizedKeys: [operatorKey],
+    domain: 'cluster.internal',
+    sshCa: 'ssh-ed25519 AAAA ca',
+    addressOf: () => undefined,
+    archOf: () => 'arm64',
+    nextImages: (nodes) => Promise.resolve(nodes.map(() => [])),
+  });
+  const filesFor = (settings: NodeSettings): readonly SeedFile[] => {
     const node = testNode('red5', { own: settings });
-    const context = { node: nodeView(node, undefined, 'arm64'), nodes: [], variables: {}, cluster: { domain: 'cluster.internal' } };
-    return [...seedFiles(seedFacts({ node })), ...settingsFiles(node, context).files];
+    return contents.of(node, [node]).files;
   };
   const unpack = async (archive: Buffer, directory: string): Promise<void> => {
     mkdirSync(directory, { recursive: true });
@@ -76,6 +80,8 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
   };
   return {
     root,
+    /** A program of busybox in this root. */
+    run: async (...words: string[]): Promise<string[]> => await apply(...words),
     at,
     read: (path: string) => readFileSync(at(path), 'utf8'),
     link: (path: string) => readlinkSync(at(path)),
@@ -86,15 +92,15 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
       return `${(mode & 0o7777).toString(8)} ${uid}:${gid}`;
     },
     /** What it said. */
-    boot: async (settings: NodeSettings): Promise<string[]> => {
+    boot: async (settings: NodeSettings, httpPort = 80): Promise<string[]> => {
       const seed = await packSeed({
         files: filesFor(settings),
         accounts: accountsText(settings),
         identity: { privateKey: 'private', publicKey: 'public', machineId: 'f'.repeat(32) },
         hostCertificate: 'certificate',
         agentKey: 'key',
-        server: parseIpv4('10.0.0.1'),
-        httpPort: 80,
+        server: parseIpv4('127.0.0.1'),
+        httpPort,
       });
       await unpack(seed, root);
       return await apply('/usr/lib/cardless/apply');

@@ -6,6 +6,7 @@ import type { Node, NodeName } from '../../domain/node.ts';
 import type { PublicKey } from '../../domain/public-key.ts';
 import { type ContentPart, contentOf, liveMark } from '../../policy/node-content.ts';
 import { pathProblems, type SettingsProblem, settingsFiles } from '../../policy/render-files.ts';
+import { hookFiles } from '../../policy/render-hooks.ts';
 import { accountProblems } from '../../policy/render-people.ts';
 import { type SeedFacts, seedFiles } from '../../policy/render-seed.ts';
 import { nodeView, type TemplateContext } from '../../policy/render-template.ts';
@@ -80,7 +81,7 @@ export class NodeContents {
     };
     const own = settingsFiles(node, context);
     return {
-      files: [...seedFiles({ node, domain, sshCa, authorizedKeys, hosts }), ...own.files],
+      files: [...seedFiles({ node, domain, sshCa, authorizedKeys, hosts }), ...hookFiles(node.settings, context), ...own.files],
       problems: [...accountProblems(node), ...pathProblems(node), ...own.problems],
     };
   }

@@ -20,6 +20,8 @@ export interface NodeFaceOptions {
   readonly event: (token: string, peer: Ipv4, name: string, detail: string) => void;
   readonly ready: (key: string, peer: Ipv4) => void;
   readonly agent: AgentFaceOptions;
+  /** How a script of the operator ended. */
+  readonly hook: (key: string, peer: Ipv4, kind: string, name: string, code: number) => void;
   /** How full a file system of the node that runs is. */
   readonly space: (key: string, peer: Ipv4, what: string, percent: number) => void;
   readonly piBoot: PiBootOptions;
@@ -66,6 +68,11 @@ export function createNodeFace(options: NodeFaceOptions): Express {
     response.status(204).end();
   });
   app.use(createAgentFace(options.agent, (request) => ({ key: tokenOf(request), peer: peerOf(request) })));
+  app.post('/v1/agent/hook/:kind/:name', text, (request, response) => {
+    const code = Number(/^\d{1,3}$/.exec(textOf(request.body).trim())?.[0] ?? '255');
+    options.hook(tokenOf(request), peerOf(request), String(request.params['kind']), String(request.params['name']), code);
+    response.status(204).end();
+  });
   app.post('/v1/space/:what', text, (request, response) => {
     const percent = /^(\d{1,3})%?\s*$/.exec(textOf(request.body))?.[1];
     if (percent === undefined) {
