@@ -2,6 +2,7 @@
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Node, NodeName } from '../domain/node.ts';
 import type { PublicKey } from '../domain/public-key.ts';
+import { cloudInitFiles } from './render-cloud-init.ts';
 import { peopleFiles, userKeysDirectory } from './render-people.ts';
 import { resolverFiles } from './render-resolver.ts';
 import type { SeedFile } from './seed-file.ts';
@@ -31,6 +32,7 @@ export function seedFiles(facts: SeedFacts): SeedFile[] {
     { path: 'etc/systemd/journald.conf.d/10-cardless.conf', mode: 0o644, text: '[Journal]\nStorage=volatile\n' },
     ...peopleFiles(node),
     ...resolverFiles(node),
+    ...cloudInitFiles(node),
     ...outageFiles(),
   ];
 }

@@ -51,4 +51,6 @@ test('ifupdown treats the boot interface as manual and others as before, and its
 test('cloud-init does not render a network of its own', async () => {
   const { read } = await keepAddress({ 'etc/cloud/cloud.cfg': '' });
   expect(read('etc/cloud/cloud.cfg.d/99-cardless.cfg')).toBe('network: {config: disabled}\n');
+  const wanted = await keepAddress({ 'etc/cloud/cloud.cfg.d/99-cardless.cfg': 'x', 'etc/cardless/cloud-init/network-config': '{}' });
+  expect(() => wanted.read('etc/cloud/cloud.cfg.d/99-cardless.cfg')).toThrow('ENOENT');
 });

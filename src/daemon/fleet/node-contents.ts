@@ -5,6 +5,7 @@ import type { Ipv4 } from '../../domain/ipv4.ts';
 import type { Node, NodeName } from '../../domain/node.ts';
 import type { PublicKey } from '../../domain/public-key.ts';
 import { type ContentPart, contentOf, liveMark } from '../../policy/node-content.ts';
+import { cloudInitProblems } from '../../policy/render-cloud-init.ts';
 import { pathProblems, type SettingsProblem, settingsFiles } from '../../policy/render-files.ts';
 import { hookFiles } from '../../policy/render-hooks.ts';
 import { accountProblems } from '../../policy/render-people.ts';
@@ -82,7 +83,7 @@ export class NodeContents {
     const own = settingsFiles(node, context);
     return {
       files: [...seedFiles({ node, domain, sshCa, authorizedKeys, hosts }), ...hookFiles(node.settings, context), ...own.files],
-      problems: [...accountProblems(node), ...pathProblems(node), ...own.problems],
+      problems: [...accountProblems(node), ...cloudInitProblems(node), ...pathProblems(node), ...own.problems],
     };
   }
 

@@ -46,6 +46,7 @@ export const rules: readonly Rule[] = [
   seed('/etc/resolvconf.conf', 'name servers of the network'),
   seed('/etc/dhcp/dhclient-enter-hooks.d/10-cardless', 'name servers of the network'),
   seed('/etc/sudoers.d/90-cardless', 'users of the settings'),
+  seed('/var/lib/cloud/seed', 'what the server says to cloud-init'),
   identity('/var/lib/dbus/machine-id', 'the identity that D-Bus goes by'),
   identity('/var/lib/systemd/random-seed', 'two nodes with one seed draw the same numbers'),
   identity('/var/lib/systemd/credential.secret', 'a secret of this machine'),
