@@ -9,6 +9,7 @@ import { addImageCommands } from './image-commands.ts';
 import { addJobCommands } from './job-commands.ts';
 import { addNodeCommands } from './node-commands.ts';
 import { addOverlayCommands } from './overlay-commands.ts';
+import { addSecretCommands } from './secret-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
 import { addStatusCommand } from './status-command.ts';
@@ -43,6 +44,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addStatusCommand(program, contextOf);
   addNodeCommands(program, contextOf);
   addFleetCommands(program, contextOf);
+  addSecretCommands(program, contextOf);
   addImageCommands(program, contextOf);
   addJobCommands(program, contextOf);
   addOverlayCommands(program, contextOf);

@@ -51,6 +51,7 @@ import { createOperatorFace } from './operator-face.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
+import { NodeSecrets } from './secrets.ts';
 import { SshCa } from './ssh-ca.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
@@ -120,6 +121,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   await hostKeys.keepMachineIds(nodes.list());
   // Beside the keys of nodes, under a name that no node can have.
   const sshCa = new SshCa(join(places.keys, '_ca'));
+  const secrets = new NodeSecrets(join(places.keys, '_secrets'), clock);
+  await secrets.start();
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
   const programs = await bootProgramPlaces(places.cache);
@@ -160,6 +163,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     sshCa: await sshCa.publicKey(),
     addressOf,
     archOf: nodeArchitectures(sessions),
+    drawOf: (secret, node) => secrets.drawOf(secret, node),
     nextImages: (wanted) => versions.nextOf(wanted),
   });
   const handover = new NodeHandover({
@@ -172,6 +176,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     hostKeys,
     sshCa,
     domain: settings.domain,
+    secrets,
     contents,
     httpPort: settings.httpPort,
     nbdPort: settings.nbdPort,
@@ -214,6 +219,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     space,
     turns,
     hostKeys,
+    secrets,
     agents,
     jobs,
     hold,

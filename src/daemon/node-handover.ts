@@ -17,6 +17,7 @@ import type { Exports, NodeDisks } from './exports.ts';
 import type { NodeContents } from './fleet/node-contents.ts';
 import type { HostKeys } from './identity.ts';
 import type { NodeDisksMaker, OnDiskNews } from './node-disks.ts';
+import type { NodeSecrets } from './secrets.ts';
 import { packSeed } from './seed.ts';
 import type { SshCa } from './ssh-ca.ts';
 
@@ -33,6 +34,7 @@ export interface NodeHandoverOptions {
   readonly hostKeys: HostKeys;
   readonly sshCa: SshCa;
   readonly domain: string;
+  readonly secrets: NodeSecrets;
   readonly contents: NodeContents;
   readonly httpPort: number;
   readonly nbdPort: number;
@@ -104,16 +106,18 @@ export class NodeHandover {
   }
 
   async seed(token: string, peer: Ipv4, server: Ipv4): Promise<Buffer> {
-    const { hostKeys, sshCa, domain, contents, httpPort, sessions, nodes, log } = this.#options;
+    const { hostKeys, sshCa, domain, secrets, contents, httpPort, sessions, nodes, log } = this.#options;
     const session = sessions.underWay(token, peer);
     const node = nodes.require(session.node);
     const agentKey = session.agentKey ?? randomBytes(24).toString('base64url');
     const identity = await hostKeys.of(node);
+    // Before the content is told, which says as which draw they were given.
+    const secretFiles = await secrets.filesFor(node);
     const { files, problems } = contents.of(node, nodes.list());
     const [parts = []] = await contents.partsOf([node], nodes.list());
     const accounts = accountsText(node.settings);
     const hostCertificate = await sshCa.signHost(identity.publicKey, [node.name, `${node.name}.${domain}`, peer]);
-    const seed = await packSeed({ files, accounts, identity, hostCertificate, agentKey, server, httpPort });
+    const seed = await packSeed({ files: [...files, ...secretFiles], accounts, identity, hostCertificate, agentKey, server, httpPort });
     sessions.change(node.name, { agentKey, content: Object.fromEntries(parts.map(({ what, value }) => [what, value])) });
     sessions.record(node.name, 'root', 'seed', `${seed.length} bytes`);
     for (const { message } of problems) {

@@ -23,6 +23,7 @@ import type { NodeContents } from './fleet/node-contents.ts';
 import { namesOf, nodesOf } from './fleet/select-nodes.ts';
 import { refuseSettingProblems } from './fleet/setting-problems.ts';
 import type { HostKeys } from './identity.ts';
+import type { NodeSecrets } from './secrets.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
 export interface NodeServiceOptions {
@@ -35,6 +36,7 @@ export interface NodeServiceOptions {
   readonly exports: Exports;
   readonly turns: Turns;
   readonly hostKeys: HostKeys;
+  readonly secrets: NodeSecrets;
   readonly contents: NodeContents;
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
@@ -214,7 +216,7 @@ async function checkDataSize(name: NodeName, size: string | null, { data }: Node
   }
 }
 
-type RemovalOptions = Pick<NodeServiceOptions, 'nodes' | 'data' | 'exports' | 'overlays' | 'hostKeys' | 'sessions' | 'turns'>;
+type RemovalOptions = Pick<NodeServiceOptions, 'nodes' | 'data' | 'exports' | 'overlays' | 'hostKeys' | 'secrets' | 'sessions' | 'turns'>;
 
 /** With their overlays, keys and histories; with their data volumes as well if that is wanted. */
 export async function removeNodes(all: readonly NodeName[], withData: boolean, options: RemovalOptions): Promise<object[]> {
@@ -251,6 +253,7 @@ async function removeNode(node: Node, options: RemovalOptions): Promise<void> {
   options.sessions.forget(node.name);
   await options.overlays.remove(node.name);
   await options.hostKeys.remove(node.name);
+  await options.secrets.removeOf(node.name);
 }
 
 /** Tokens are the node's alone, even from the operator's listings. */

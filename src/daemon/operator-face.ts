@@ -26,6 +26,7 @@ import type { Exports } from './exports.ts';
 import { Claims } from './fleet/claims.ts';
 import { createFleetService } from './fleet/fleet-service.ts';
 import type { NodeContents } from './fleet/node-contents.ts';
+import { nodesOf } from './fleet/select-nodes.ts';
 import type { HostKeys } from './identity.ts';
 import { createVersionService, ImageInspection } from './image-inspection.ts';
 import { createImageService } from './image-service.ts';
@@ -34,6 +35,7 @@ import type { Jobs } from './jobs.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
 import { createNodeService, removeNodes } from './node-service.ts';
 import { createOverlayService } from './overlay-service.ts';
+import type { NodeSecrets } from './secrets.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
 /** What the services of the operator share with the rest of the server. */
@@ -57,6 +59,7 @@ export interface OperatorFaceOptions {
   readonly space: StoreSpace;
   readonly turns: Turns;
   readonly hostKeys: HostKeys;
+  readonly secrets: NodeSecrets;
   readonly agents: AgentOrders;
   readonly jobs: Jobs;
   readonly hold: (disk: string) => Promise<AsyncDisposable>;
@@ -84,6 +87,10 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
     fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),
     claims: new Claims({ ...options, store: options.claims, onChange }),
+    secrets: {
+      list: () => options.secrets.list(options.nodes.list()),
+      rotate: (name, nodes) => options.secrets.rotate(name, nodes === undefined ? options.nodes.list() : nodesOf(options.nodes, nodes)),
+    },
     images: createImageService({ places, versions, jobs }),
     versions: createVersionService(versions, new ImageInspection({ ...options, places, settings, versions, jobs })),
     commits: createCommitService(options),

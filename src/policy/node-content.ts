@@ -1,5 +1,6 @@
 /** All that a node receives, part by part, so that two states of the registry can be compared. */
-import type { Node } from '../domain/node.ts';
+import type { Node, NodeName } from '../domain/node.ts';
+import type { Secret } from '../domain/node-settings.ts';
 import { bootConfiguration } from './render-config.ts';
 import { accountParts } from './render-people.ts';
 import type { SeedFile } from './seed-file.ts';
@@ -12,8 +13,16 @@ export interface ContentPart {
   readonly live: boolean;
 }
 
-/** @param image what the node's reference stands for now, or why nothing */
-export function contentOf(node: Node, image: string, files: readonly SeedFile[]): ContentPart[] {
+/**
+ * @param image what the node's reference stands for now, or why nothing
+ * @param drawOf tells one draw of a secret from another; what was drawn is no part of this
+ */
+export function contentOf(
+  node: Node,
+  image: string,
+  files: readonly SeedFile[],
+  drawOf: (secret: Secret, node: NodeName) => string | undefined,
+): ContentPart[] {
   const { kernelArguments = [], configTxt = [] } = bootConfiguration(node.settings) ?? {};
   const atBoot = (what: string, value: string): ContentPart => ({ what, value, live: false });
   return [
@@ -24,6 +33,10 @@ export function contentOf(node: Node, image: string, files: readonly SeedFile[])
     ...(kernelArguments.length === 0 ? [] : [atBoot('kernel arguments', kernelArguments.join(' '))]),
     ...(configTxt.length === 0 ? [] : [atBoot('config.txt', configTxt.join('\n'))]),
     ...accountParts(node.settings).map((part) => ({ ...part, live: true })),
+    ...(node.settings.secrets ?? []).map((secret) => {
+      const { name, path, scope, bytes, encoding, mode, owner } = secret;
+      return atBoot(`secret ${name}`, JSON.stringify([path, scope, bytes, encoding, mode, owner, drawOf(secret, node.name)]));
+    }),
     ...files.map((file) => ({ what: `/${file.path}`, value: textOf(file), live: file.live ?? false })),
   ];
 }

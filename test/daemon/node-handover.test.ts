@@ -12,6 +12,7 @@ import { HostKeys } from '#src/daemon/identity.ts';
 import { nodeAddresses } from '#src/daemon/node-addresses.ts';
 import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
+import { NodeSecrets } from '#src/daemon/secrets.ts';
 import { SshCa } from '#src/daemon/ssh-ca.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
@@ -69,6 +70,7 @@ async function start(change: Parameters<typeof nodeRecord>[1] = {}) {
     },
   });
   const leases = new LeaseStore(database);
+  const secrets = new NodeSecrets(join(state, 'keys/_secrets'), clock);
   const handover = new NodeHandover({
     nodes,
     leases,
@@ -79,11 +81,13 @@ async function start(change: Parameters<typeof nodeRecord>[1] = {}) {
     hostKeys: new HostKeys(join(state, 'keys')),
     sshCa: new SshCa(join(state, 'keys/_ca')),
     domain: 'cluster.internal',
+    secrets,
     contents: new NodeContents({
       authorizedKeys: [operatorKey],
       domain: 'cluster.internal',
       sshCa: 'ssh-ed25519 AAAA ca',
       archOf: () => 'arm64',
+      drawOf: (secret, node) => secrets.drawOf(secret, node),
       addressOf: nodeAddresses(sessions, leases),
       nextImages: (all) => Promise.resolve(all.map(() => [image.digest])),
     }),
@@ -294,5 +298,23 @@ describe('seed', () => {
       { what: 'hook done', detail: 'firstBoot packages' },
       { what: 'hook failed', detail: 'everyBoot mount: exit code 143 (ended after 15 minutes)' },
     ]);
+  });
+  test('a secret is in the seed, in the stage that only root can read; what is remembered tells it by its draw alone', async () => {
+    const secret = { name: 'k3s', path: '/etc/k3s-token', scope: 'cluster', bytes: 16, encoding: 'hex' } as const;
+    const { handover, boot, sessions } = await start({ own: { secrets: [secret] } });
+    const seeds: Map<string, string>[] = [];
+    for (let count = 0; count < 2; count += 1) {
+      const { token } = boot();
+      await handover.plan(token, peer);
+      seeds.push(await filesOf(await handover.seed(token, peer, server)));
+    }
+    const secretIn = (files: Map<string, string> | undefined): string => {
+      const [, name] = /^file\t(f\d+)\t0600\t-\tno\t\/etc\/k3s-token$/m.exec(files?.get('usr/lib/cardless/stage/list 600') ?? '') ?? [];
+      return files?.get(`usr/lib/cardless/stage/${name} 600`) ?? '';
+    };
+    expect(secretIn(seeds[0])).toMatch(/^[0-9a-f]{32}$/);
+    expect(secretIn(seeds[1])).toBe(secretIn(seeds[0]));
+    expect(Object.keys(sessions.of(red5)?.content ?? {})).toContain('secret k3s');
+    expect(JSON.stringify(sessions.of(red5))).not.toContain(secretIn(seeds[0]));
   });
 });

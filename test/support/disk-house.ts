@@ -17,6 +17,7 @@ import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
 import { createNodeService } from '#src/daemon/node-service.ts';
 import { createOverlayService } from '#src/daemon/overlay-service.ts';
+import { NodeSecrets } from '#src/daemon/secrets.ts';
 import { SshCa } from '#src/daemon/ssh-ca.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
 import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
@@ -95,9 +96,11 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     domain: 'cluster.internal',
     sshCa: 'ssh-ed25519 AAAA ca',
     archOf: () => 'arm64',
+    drawOf: () => undefined,
     addressOf,
     nextImages: (all) => Promise.resolve(all.map(() => [])),
   });
+  const secrets = new NodeSecrets(join(state, 'keys/_secrets'), systemClock);
   const handover = new NodeHandover({
     nodes,
     leases,
@@ -108,6 +111,7 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     hostKeys,
     sshCa: new SshCa(join(state, 'keys/_ca')),
     domain: 'cluster.internal',
+    secrets,
     contents,
     httpPort: 8067,
     nbdPort: port,
@@ -143,6 +147,7 @@ export async function openHouse({ quotaBytes, linked = false }: HouseOptions = {
     exports,
     turns,
     hostKeys,
+    secrets,
     contents,
     addressOf,
     facts: { served: [], leaseHolder: () => undefined },

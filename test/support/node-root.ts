@@ -63,6 +63,7 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
     sshCa: 'ssh-ed25519 AAAA ca',
     addressOf: () => undefined,
     archOf: () => 'arm64',
+    drawOf: () => undefined,
     nextImages: (nodes) => Promise.resolve(nodes.map(() => [])),
   });
   const filesFor = (settings: NodeSettings): readonly SeedFile[] => {

@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import type { Architecture, ImageDigest } from '../../domain/image.ts';
 import type { Ipv4 } from '../../domain/ipv4.ts';
 import type { Node, NodeName } from '../../domain/node.ts';
+import type { Secret } from '../../domain/node-settings.ts';
 import type { PublicKey } from '../../domain/public-key.ts';
 import { type ContentPart, contentOf, liveMark } from '../../policy/node-content.ts';
 import { cloudInitProblems } from '../../policy/render-cloud-init.ts';
@@ -23,6 +24,8 @@ export interface NodeContentsOptions {
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   /** As it booted last, or as its kind of machine usually is. */
   readonly archOf: (node: Node) => Architecture;
+  /** Tells one draw of a secret from another. */
+  readonly drawOf: (secret: Secret, node: NodeName) => string | undefined;
   /** The versions that nodes would boot now, several for one whose architecture is not known. */
   readonly nextImages: (nodes: readonly Node[]) => Promise<readonly (readonly ImageDigest[])[]>;
 }
@@ -59,7 +62,7 @@ export class NodeContents {
     return nodes.map((node, index) => {
       const versions = images[index] ?? [];
       const image = versions.length === 0 ? `none for ${node.image}` : versions.join(' or ');
-      return contentOf(node, image, this.#render(node, view).files).map((part) => ({
+      return contentOf(node, image, this.#render(node, view).files, this.#options.drawOf).map((part) => ({
         ...part,
         value: `${part.live ? liveMark : ''}${hashOf(part.value)}`,
       }));

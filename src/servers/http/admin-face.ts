@@ -8,6 +8,7 @@ import { addImageRoutes, type ImageAdmin } from './admin/image-routes.ts';
 import { addJobRoutes, type JobAdmin } from './admin/job-routes.ts';
 import { addNodeRoutes, type NodeAdmin } from './admin/node-routes.ts';
 import { addOverlayRoutes, type OverlayAdmin } from './admin/overlay-routes.ts';
+import { addSecretRoutes, type SecretAdmin } from './admin/secret-routes.ts';
 import { addVersionRoutes, type VersionAdmin } from './admin/version-routes.ts';
 
 /** Every answer is a value that JSON can carry; every refusal a UserError. */
@@ -16,6 +17,7 @@ export interface AdminOptions {
   readonly nodes: NodeAdmin;
   readonly fleet: FleetAdmin;
   readonly claims: ClaimAdmin;
+  readonly secrets: SecretAdmin;
   readonly images: ImageAdmin;
   readonly versions: VersionAdmin;
   readonly commits: CommitAdmin;
@@ -46,6 +48,7 @@ export function createAdminFace(options: AdminOptions): Express {
   addNodeRoutes(api, options.nodes);
   addFleetRoutes(api, options.fleet);
   addClaimRoutes(api, options.claims);
+  addSecretRoutes(api, options.secrets);
   addImageRoutes(api, options.images);
   addVersionRoutes(api, options.versions);
   addCommitRoutes(api, options.commits);

@@ -46,6 +46,7 @@ function start() {
       domain: 'cluster.internal',
       sshCa: 'ssh-ed25519 AAAA ca',
       archOf: () => 'arm64',
+      drawOf: () => undefined,
       addressOf: (node) => node.address,
       nextImages: (all) => Promise.resolve(all.map(() => [])),
     }),

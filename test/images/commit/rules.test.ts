@@ -93,6 +93,12 @@ describe('selection', () => {
     expect(select([added('/etc/machine-id')], { ...all, paths: ['/etc'] }).taken).toEqual([]);
   });
 
+  test('what the settings of the node gave it is left out: a secret above all', () => {
+    const { taken, leftOut } = select([added('/etc/app.key'), added('/etc/app.key.own')], { ...all, given: ['/etc/app.key'] });
+    expect(paths(taken)).toEqual(['/etc/app.key.own']);
+    expect(leftOut.map(({ reason }) => reason)).toEqual(['given to the node by its settings']);
+  });
+
   test("--exclude, and apt's lists when they are wanted", () => {
     const changes = [added('/home/a/.cache', 'directory'), added('/home/a/.cache/x'), added('/var/lib/apt/lists/deb')];
     const { taken, leftOut } = select(changes, { paths: [], exclude: ['/home/*/.cache'], keepAptLists: true });
