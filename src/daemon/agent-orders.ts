@@ -17,6 +17,9 @@ const thawAnswerMs = 15_000;
 /** The node lets go by itself after this long, whatever becomes of us. */
 const maxFrozenSeconds = 60;
 
+/** An agent asks again within this time, unless its node is away. */
+const busyMs = 90_000;
+
 interface Freeze {
   readonly node: NodeName;
   readonly frozen: PromiseWithResolvers<AbortSignal>;
@@ -31,6 +34,8 @@ export class AgentOrders implements AgentFaceOptions {
   readonly #clock: Clock;
   // BOUNDED: one per registered node.
   readonly #polls = new Map<NodeName, (order: string) => void>();
+  // BOUNDED: one per registered node.
+  readonly #heardAt = new Map<NodeName, number>();
   // BOUNDED: one per commit that is running.
   readonly #freezes = new Map<string, Freeze>();
 
@@ -42,6 +47,7 @@ export class AgentOrders implements AgentFaceOptions {
   readonly order = async (key: string, peer: Ipv4): Promise<string> => {
     const node = this.#nodeOf(key, peer);
     const { promise, resolve } = Promise.withResolvers<string>();
+    this.#heardAt.set(node, this.#clock.now());
     // An agent that asks again has given up its earlier question.
     this.#polls.get(node)?.('');
     this.#polls.set(node, resolve);
@@ -50,6 +56,7 @@ export class AgentOrders implements AgentFaceOptions {
       return await promise;
     } finally {
       cancel();
+      this.#heardAt.set(node, this.#clock.now());
       if (this.#polls.get(node) === resolve) {
         this.#polls.delete(node);
       }
@@ -80,7 +87,7 @@ export class AgentOrders implements AgentFaceOptions {
     };
     this.#freezes.set(id, freeze);
     try {
-      if (!(await this.#give(node, `freeze ${id} ${maxFrozenSeconds}\n`))) {
+      if (!(await this.tell(node, `freeze ${id} ${maxFrozenSeconds}\n`))) {
         return { reason: 'no agent of the node listens' };
       }
       const gone = await this.#within(freezeAnswerMs, Promise.race([freeze.frozen.promise, freeze.thawed.promise]));
@@ -101,8 +108,13 @@ export class AgentOrders implements AgentFaceOptions {
     }
   }
 
+  /** Whether an order would be heard: an agent waits for one, or is busy with one. */
+  listens(node: NodeName): boolean {
+    return this.#polls.has(node) || this.#clock.now() - (this.#heardAt.get(node) ?? Number.NEGATIVE_INFINITY) < busyMs;
+  }
+
   /** False when no agent asked in time. */
-  async #give(node: NodeName, order: string): Promise<boolean> {
+  async tell(node: NodeName, order: string): Promise<boolean> {
     const end = this.#clock.now() + pollGapMs;
     for (;;) {
       const poll = this.#polls.get(node);

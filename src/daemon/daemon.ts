@@ -37,10 +37,11 @@ import { startDhcp } from './dhcp-service.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { NodeContents } from './fleet/node-contents.ts';
-import { HostKeys } from './identity.ts';
 import { ImageVersions } from './image-versions.ts';
 import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
+import { openKeys } from './kept-keys.ts';
+import { LiveRefresh } from './live-refresh.ts';
 import { startNetconsole } from './netconsole-service.ts';
 import { nodeAddresses, nodeArchitectures } from './node-addresses.ts';
 import { NodeDisksMaker } from './node-disks.ts';
@@ -51,8 +52,6 @@ import { createOperatorFace } from './operator-face.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
-import { NodeSecrets } from './secrets.ts';
-import { SshCa } from './ssh-ca.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
 import { systemClock } from './system-clock.ts';
@@ -117,12 +116,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     work: places.work,
     fence: (directories) => Promise.all(directories.map((directory) => fenceDisks(fences, directory))),
   });
-  const hostKeys = new HostKeys(places.keys);
-  await hostKeys.keepMachineIds(nodes.list());
-  // Beside the keys of nodes, under a name that no node can have.
-  const sshCa = new SshCa(join(places.keys, '_ca'));
-  const secrets = new NodeSecrets(join(places.keys, '_secrets'), clock);
-  await secrets.start();
+  const keys = await openKeys(places.keys, nodes, clock);
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
   const programs = await bootProgramPlaces(places.cache);
@@ -160,10 +154,10 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const contents = new NodeContents({
     authorizedKeys: settings.authorizedKeys,
     domain: settings.domain,
-    sshCa: await sshCa.publicKey(),
+    sshCa: await keys.sshCa.publicKey(),
     addressOf,
     archOf: nodeArchitectures(sessions),
-    drawOf: (secret, node) => secrets.drawOf(secret, node),
+    drawOf: (secret, node) => keys.secrets.drawOf(secret, node),
     nextImages: (wanted) => versions.nextOf(wanted),
   });
   const handover = new NodeHandover({
@@ -173,10 +167,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     images,
     disks,
     exports,
-    hostKeys,
-    sshCa,
+    ...keys,
     domain: settings.domain,
-    secrets,
     contents,
     httpPort: settings.httpPort,
     nbdPort: settings.nbdPort,
@@ -185,6 +177,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const agents = new AgentOrders(sessions, clock);
+  const refresh = stack.use(new LiveRefresh({ nodes, sessions, contents, agents, addressOf, clock, log }));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
@@ -198,6 +191,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
   await watch.start();
   exports.startServing(clock);
+  refresh.start();
 
   const face = createOperatorFace({
     places,
@@ -218,9 +212,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     exports,
     space,
     turns,
-    hostKeys,
-    secrets,
+    ...keys,
     agents,
+    refresh,
     jobs,
     hold,
     addressOf,
@@ -329,6 +323,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer) => handover.ready(key, peer),
       agent: agents,
+      refresh,
       hook: (key, peer, kind, name, code) => handover.hook(key, peer, kind, name, code),
       space: (key, peer, what, percent) => handover.space(key, peer, what, percent),
       piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),

@@ -32,6 +32,7 @@ import { createVersionService, ImageInspection } from './image-inspection.ts';
 import { createImageService } from './image-service.ts';
 import type { ImageVersions } from './image-versions.ts';
 import type { Jobs } from './jobs.ts';
+import type { LiveRefresh } from './live-refresh.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
 import { createNodeService, removeNodes } from './node-service.ts';
 import { createOverlayService } from './overlay-service.ts';
@@ -61,6 +62,7 @@ export interface OperatorFaceOptions {
   readonly hostKeys: HostKeys;
   readonly secrets: NodeSecrets;
   readonly agents: AgentOrders;
+  readonly refresh: LiveRefresh;
   readonly jobs: Jobs;
   readonly hold: (disk: string) => Promise<AsyncDisposable>;
   readonly addressOf: (node: Node) => Ipv4 | undefined;
@@ -80,12 +82,20 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     leaseHolder: (address: Ipv4) => leases.nodeOf(address),
   };
   const imageRef = versions.assignable.bind(versions);
-  const onChange = (): void => {};
+  const onChange = options.refresh.changed;
+  const listens = options.agents.listens.bind(options.agents);
   const nextImages = async (node: Node): Promise<readonly ImageDigest[]> => (await versions.nextOf([node]))[0] ?? [];
   return createAdminFace({
     status: options.status,
     nodes: createNodeService({ ...options, facts, imageRef, nextImages, onChange }),
-    fleet: createFleetService({ ...options, facts, imageRef, removeNodes: (names) => removeNodes(names, false, options), onChange }),
+    fleet: createFleetService({
+      ...options,
+      facts,
+      imageRef,
+      listens,
+      removeNodes: (names) => removeNodes(names, false, options),
+      onChange,
+    }),
     claims: new Claims({ ...options, store: options.claims, onChange }),
     secrets: {
       list: () => options.secrets.list(options.nodes.list()),

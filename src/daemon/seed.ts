@@ -32,10 +32,9 @@ export async function packSeed(options: SeedOptions): Promise<Buffer> {
   return await packFiles([...own.filter(isInPlace), ...(await programFiles()), ...stagedFiles(own, accounts, isInPlace)]);
 }
 
-/** What reaches a running node: all of it through the stage. */
+/** What reaches a running node: what is live through the stage, and the rest by name, so that it is left alone. */
 export async function packRefresh({ files, accounts }: Pick<SeedOptions, 'files' | 'accounts'>): Promise<Buffer> {
-  const live = files.filter((file) => file.live);
-  return await packFiles([...(await programFiles()), ...stagedFiles(live, accounts, () => false)]);
+  return await packFiles([...(await programFiles()), ...stagedFiles(files, accounts, (file) => !file.live)]);
 }
 
 function isInPlace({ own, gone, kept }: SeedFile): boolean {

@@ -22,7 +22,7 @@ export function stagedFiles(files: readonly SeedFile[], accounts: string, isTher
 }
 
 function kindOf({ gone, kept, link }: SeedFile, isThere: boolean): string {
-  if (gone) {
+  if (gone && !isThere) {
     return 'gone';
   }
   return isThere || kept ? 'there' : link === undefined ? 'file' : 'link';

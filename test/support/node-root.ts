@@ -80,6 +80,7 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
     return said.split('\n').filter((line) => line !== '');
   };
   return {
+    filesFor,
     root,
     /** A program of busybox in this root. */
     run: async (...words: string[]): Promise<string[]> => await apply(...words),

@@ -26,6 +26,8 @@ export interface FleetServiceOptions {
   readonly imageRef: (text: string, force: boolean) => Promise<ImageRef>;
   /** With their overlays, keys and histories. */
   readonly removeNodes: (names: readonly NodeName[]) => Promise<unknown>;
+  /** Whether the agent of a node would hear of a change. */
+  readonly listens: (node: NodeName) => boolean;
   /** A change is in force: whoever keeps nodes current looks again. */
   readonly onChange: () => void;
 }
@@ -37,6 +39,8 @@ interface NodePlan {
   /** What the registry alone sees: its serial, its group. */
   readonly record: readonly string[];
   readonly reboot: boolean;
+  /** It runs, and nothing that is live would reach it. */
+  readonly unreachable: boolean;
 }
 
 interface GroupPlan {
@@ -192,9 +196,25 @@ async function compareFleets(change: FleetChange, after: readonly Node[], file: 
     const changes = old ? compareContent(valuesOf(old.parts), partsAfter[index] ?? []) : [];
     const record = old ? recordChanges(old.node, node) : [];
     const action = old ? (changes.length + record.length > 0 ? 'change' : 'none') : 'add';
-    return { name: node.name, action, changes, record, reboot: changes.some(({ live }) => !live) };
+    return {
+      name: node.name,
+      action,
+      changes,
+      record,
+      reboot: changes.some(({ live }) => !live),
+      unreachable: isUnreachable(node.name, options),
+    };
   });
-  const removed = change.remove.map((name): NodePlan => ({ name, action: 'remove', changes: [], record: [], reboot: false }));
+  const removed = change.remove.map(
+    (name): NodePlan => ({
+      name,
+      action: 'remove',
+      changes: [],
+      record: [],
+      reboot: false,
+      unreachable: false,
+    }),
+  );
   return {
     everybody: sameSettings(nodes.fleet.everybody, change.everybody) ? 'none' : 'change',
     groups: comparedGroups(nodes.fleet.groups, change.groups),
@@ -247,7 +267,8 @@ function valuesOf(parts: readonly { readonly what: string; readonly value: strin
 }
 
 /** Nodes whose running system was given something else than they would be given now. */
-async function pendingOf(chosen: readonly Node[], { nodes, sessions, contents }: FleetServiceOptions): Promise<object[]> {
+async function pendingOf(chosen: readonly Node[], options: FleetServiceOptions): Promise<object[]> {
+  const { nodes, sessions, contents } = options;
   const parts = await contents.partsOf(chosen, nodes.list());
   return chosen.map((node, index) => {
     const session = sessions.of(node.name);
@@ -258,6 +279,11 @@ async function pendingOf(chosen: readonly Node[], { nodes, sessions, contents }:
       state: given ? (changes.length === 0 ? 'current' : 'outdated') : 'not running',
       changes,
       reboot: changes.some(({ live }) => !live),
+      unreachable: isUnreachable(node.name, options),
     };
   });
+}
+
+function isUnreachable(node: NodeName, { sessions, listens }: FleetServiceOptions): boolean {
+  return sessions.of(node)?.outcome === 'ready' && !listens(node);
 }

@@ -61,12 +61,20 @@ export class NodeContents {
     const images = await this.#options.nextImages(nodes);
     return nodes.map((node, index) => {
       const versions = images[index] ?? [];
-      const image = versions.length === 0 ? `none for ${node.image}` : versions.join(' or ');
-      return contentOf(node, image, this.#render(node, view).files, this.#options.drawOf).map((part) => ({
-        ...part,
-        value: `${part.live ? liveMark : ''}${hashOf(part.value)}`,
-      }));
+      return this.#parts(node, view, versions.length === 0 ? `none for ${node.image}` : versions.join(' or '));
     });
+  }
+
+  /** Of one node that runs, but for its image, which is settled until it boots. */
+  settledParts(node: Node, fleet: readonly Node[]): ContentPart[] {
+    return this.#parts(node, this.#view(fleet), '').filter(({ what }) => what !== 'image');
+  }
+
+  #parts(node: Node, view: FleetView, image: string): ContentPart[] {
+    return contentOf(node, image, this.#render(node, view).files, this.#options.drawOf).map((part) => ({
+      ...part,
+      value: `${part.live ? liveMark : ''}${hashOf(part.value)}`,
+    }));
   }
 
   /** What would be wrong with nodes, all of it. */

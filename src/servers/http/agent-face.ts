@@ -1,6 +1,6 @@
 /**
- * The agent of a running node asks for orders and waits for one. There is a single order: hold the disk still while it
- * is copied. The node's question `frozen` is answered when the copy is made; the agent lets go at that answer, or as
+ * The agent of a running node asks for orders and waits for one. One order is to hold the disk still while it
+ * is copied: the node's question `frozen` is answered when the copy is made; the agent lets go at that answer, or as
  * soon as the connection breaks.
  */
 import { type Request, Router, text } from 'express';

@@ -7,6 +7,7 @@ import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { createFleetService } from '#src/daemon/fleet/fleet-service.ts';
 import { NodeContents } from '#src/daemon/fleet/node-contents.ts';
 import { UserError } from '#src/domain/errors.ts';
+import { parseImageDigest } from '#src/domain/image.ts';
 import { parseImageRef } from '#src/domain/image-ref.ts';
 import { parseIpv4, parseSubnet } from '#src/domain/ipv4.ts';
 import { type NodeName, parseNodeName } from '#src/domain/node.ts';
@@ -32,7 +33,7 @@ nodes:
   blue[1-2]:
 `;
 
-function start() {
+function start(listens = true) {
   const file = join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db');
   const database = openDatabase(file);
   const nodes = new NodeStore(database);
@@ -64,6 +65,7 @@ function start() {
       }
       return Promise.resolve();
     },
+    listens: () => listens,
     onChange: () => {},
   });
   type Result = Readonly<{
@@ -83,7 +85,7 @@ function start() {
       remember: true,
       ...change,
     })) as Result;
-  return { file, nodes, service, apply, removed };
+  return { file, nodes, sessions, service, apply, removed };
 }
 
 const actions = (result: { nodes: { name: string; action: string }[] }): Record<string, string> =>
@@ -265,4 +267,19 @@ test('users change live; what a user cannot be is refused', async () => {
   expect(said).toContain('line 3: red5: the user root belongs to the system; authorizedKeys is for its keys');
   expect(said).toContain('line 5: red5: the users a and b have the same uid 2000');
   expect(said).toContain('line 5: red5: "/bin/a:b" cannot be the shell of b');
+});
+
+test.each([true, false])('a plan tells whether the agent of a node that runs would hear of it (%s)', async (listens) => {
+  const { nodes, sessions, service, apply } = start(listens);
+  await apply(cluster);
+  const name = parseNodeName('red5');
+  sessions.open({ node: name, arch: 'arm64', client: 'pi3-rom', digest: parseImageDigest('a'.repeat(64)) });
+  sessions.change(name, { outcome: 'ready', content: { '/etc/hosts': 'live 0', '/etc/gone': 'live 0', overlay: '0' } });
+  const plan = await apply(cluster.replace('room: 12', 'room: 13'), { dryRun: true });
+  expect(plan.nodes.find((node) => node.name === 'red5')).toMatchObject({ unreachable: !listens });
+  expect(plan.nodes.find((node) => node.name === 'blue1')).toMatchObject({ unreachable: false });
+  const [pending] = (await service.pending('red5')) as [{ changes: object[] }];
+  expect(pending).toMatchObject({ state: 'outdated', unreachable: !listens });
+  expect(pending.changes).toContainEqual({ what: '/etc/gone', change: 'removed', live: true });
+  expect(nodes.list()).toHaveLength(5);
 });

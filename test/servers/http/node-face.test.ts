@@ -30,6 +30,7 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
     event: (token, _peer, name, detail) => void asked.push(`${token} ${name} ${detail}`),
     ready: (key) => (key === 'agent' ? undefined : refuse()),
     agent: { order: () => Promise.resolve(''), frozen: () => Promise.resolve(), thawed: refuse },
+    refresh: { archive: refuse, refreshed: refuse },
     hook: (key, _peer, kind, name, code) => void asked.push(`${key} ${kind} ${name} ${code}`),
     space: (key, _peer, what, percent) => (key === 'agent' && what === 'data' && percent === 93 ? undefined : refuse()),
     piBoot: { file: refuse },
