@@ -79,6 +79,18 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
     const said = await run('chroot', [root, '/run/cardless/busybox', 'sh', ...words]);
     return said.split('\n').filter((line) => line !== '');
   };
+  const unpackSeed = async (settings: NodeSettings, httpPort = 80): Promise<void> => {
+    const seed = await packSeed({
+      files: filesFor(settings),
+      accounts: accountsText(settings),
+      identity: { privateKey: 'private', publicKey: 'public', machineId: 'f'.repeat(32) },
+      hostCertificate: 'certificate',
+      agentKey: 'key',
+      server: parseIpv4('127.0.0.1'),
+      httpPort,
+    });
+    await unpack(seed, root);
+  };
   return {
     filesFor,
     root,
@@ -93,18 +105,10 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
       const { mode, uid, gid } = lstatSync(at(path));
       return `${(mode & 0o7777).toString(8)} ${uid}:${gid}`;
     },
+    unpackSeed,
     /** What it said. */
     boot: async (settings: NodeSettings, httpPort = 80): Promise<string[]> => {
-      const seed = await packSeed({
-        files: filesFor(settings),
-        accounts: accountsText(settings),
-        identity: { privateKey: 'private', publicKey: 'public', machineId: 'f'.repeat(32) },
-        hostCertificate: 'certificate',
-        agentKey: 'key',
-        server: parseIpv4('127.0.0.1'),
-        httpPort,
-      });
-      await unpack(seed, root);
+      await unpackSeed(settings, httpPort);
       return await apply('/usr/lib/cardless/apply');
     },
     refresh: async (settings: NodeSettings): Promise<string[]> => {
