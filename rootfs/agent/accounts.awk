@@ -5,6 +5,7 @@
 # FILE has lines of words with tabs between them, - for what is not said:
 #   group NAME GID
 #   user NAME UID SHELL GROUPS HASH
+# managed has the names of users, and behind a tab what was given to them: the name of a group, or ! for a password.
 # OUT/homes tells whose home may have to be made, OUT/problems what was wanted and cannot be.
 
 function problem(text) { print text > (out "/problems") }
@@ -102,14 +103,18 @@ function want_user(name, uid, its_shell, member_of, hash,    now, id, gid, line,
     # sshd without PAM takes a leading ! for an account that is closed to keys as well; * is only no password.
     sub(/^!+/, "", secret)
     if (secret == "") secret = "*"
-    if (hash != "-") secret = hash
+    if (hash != "-") { secret = hash; print name "\t!" > (out "/managed") }
+    else if ((name, "!") in given) secret = "*"
     shadow[shadow_at[name]] = with(with(line, 2, secret), 8, "")
     print name > (out "/managed")
     print field(users[user_at[name]], 6) "\t" field(users[user_at[name]], 3) "\t" field(users[user_at[name]], 4) > (out "/homes")
     n = split(member_of, parts, ",")
     for (i = 1; i <= n; i++) {
         if (parts[i] == "-") continue
-        if (parts[i] in group_at) set_member(parts[i], name)
+        if (parts[i] in group_at) {
+            if (!has(field(groups[group_at[parts[i]]], 4), name) || ((name, parts[i]) in given)) print name "\t" parts[i] > (out "/managed")
+            set_member(parts[i], name)
+        }
         else problem("there is no group " parts[i] " for the user " name)
     }
 }
@@ -121,6 +126,11 @@ function set_member(group, name,    at) {
         at = gshadow_at[group]
         gshadow[at] = with(gshadow[at], 4, joined(field(gshadow[at], 4), name))
     }
+}
+
+function drop_member(group, name) {
+    if (group in group_at) groups[group_at[group]] = with(groups[group_at[group]], 4, without(field(groups[group_at[group]], 4), name))
+    if (group in gshadow_at) gshadow[gshadow_at[group]] = with(gshadow[gshadow_at[group]], 4, without(field(gshadow[gshadow_at[group]], 4), name))
 }
 
 # Nothing of it is deleted: files belong to it, and its number must not go to somebody else.
@@ -135,6 +145,7 @@ function lock_user(name,    line, secret, i) {
     for (i = 1; i <= group_count; i++) groups[i] = with(groups[i], 4, without(field(groups[i], 4), name))
     for (i = 1; i <= gshadow_count; i++) gshadow[i] = with(gshadow[i], 4, without(field(gshadow[i], 4), name))
     print name > (out "/managed")
+    if ((name, "!") in given) print name "\t!" > (out "/managed")
 }
 
 BEGIN {
@@ -150,9 +161,22 @@ BEGIN {
         wish[++count] = line
         split(line, word, "\t")
         if (word[1] == "group" && word[3] != "-") asked_gids[word[3]] = 1
+        if (word[1] == "user") {
+            n = split(word[5], parts, ",")
+            for (i = 1; i <= n; i++) is_member[word[2], parts[i]] = 1
+        }
         if (word[1] == "user") { is_wanted[word[2]] = 1; if (word[3] != "-") asked_uids[word[3]] = 1 }
     }
-    while ((getline line < managed) > 0) if (!(line in is_wanted)) lock_user(line)
+    while ((getline line < managed) > 0) {
+        n = split(line, word, "\t")
+        if (n == 1 && !(line in is_wanted)) gone[line] = 1
+        if (n == 2) {
+            given[word[1], word[2]] = 1
+            # What the image gave stays.
+            if (!((word[1], word[2]) in is_member)) drop_member(word[2], word[1])
+        }
+    }
+    for (name in gone) lock_user(name)
     for (i = 1; i <= count; i++) if (split(wish[i], word, "\t") && word[1] == "group") want_group(word[2], word[3])
     # Who asked for a number gets it before those who take any.
     for (pass = 1; pass <= 2; pass++)

@@ -59,8 +59,30 @@ test('who is no longer in the settings is locked, without keys, sudo and groups,
   }
   await node.boot({ users: [{ name: 'ann', authorizedKeys: [operatorKey] }, { name: 'eve' }] });
   expect(line(node.read('etc/passwd'), 'ann')).toBe(before);
-  expect(line(node.read('etc/shadow'), 'ann')).toMatch(/^ann:\$6\$salt\$abcdefghijkl:\d+:0:99999:7:::$/);
+  expect(line(node.read('etc/shadow'), 'ann')).toMatch(/^ann:\*:\d+:0:99999:7:::$/);
   expect(line(node.read('etc/passwd'), 'eve')).toMatch(/^eve:x:1002:1002:/);
+});
+
+test('a group or password that is no longer given is taken back; what the image gave stays', async () => {
+  using node = await nodeRoot();
+  await node.boot({
+    users: [
+      { name: 'ann', groups: ['adm'], passwordHash: hash },
+      { name: 'pi', groups: ['adm', 'daemon'] },
+    ],
+  });
+  await node.boot({
+    users: [
+      { name: 'ann', groups: ['adm'], passwordHash: hash },
+      { name: 'pi', groups: ['adm', 'daemon'] },
+    ],
+  });
+  expect([line(node.read('etc/group'), 'adm'), line(node.read('etc/group'), 'daemon')]).toEqual(['adm:x:4:pi,ann', 'daemon:x:1:pi']);
+  await node.boot({ users: [{ name: 'ann' }, { name: 'pi' }] });
+  expect([line(node.read('etc/group'), 'adm'), line(node.read('etc/group'), 'daemon')]).toEqual(['adm:x:4:pi', 'daemon:x:1:']);
+  expect(line(node.read('etc/gshadow'), 'adm')).toBe('adm:*::pi');
+  expect(line(node.read('etc/shadow'), 'ann')).toMatch(/^ann:\*:/);
+  expect(line(node.read('etc/shadow'), 'pi')).toBe('pi:$y$j9T$abc:20000:0:99999:7:::');
 });
 
 test('numbers that are taken, and names that the image has with another number', async () => {
