@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { findPlaces } from '#src/config/places.ts';
 import { NodeContents } from '#src/daemon/fleet/node-contents.ts';
+import type { NodeIdentity } from '#src/daemon/identity.ts';
 import { packRefresh, packSeed } from '#src/daemon/seed.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import type { NodeSettings } from '#src/domain/node-settings.ts';
@@ -36,8 +37,17 @@ export const debianRoot: Readonly<Record<string, string>> = {
 
 const base = join(tmpdir(), 'cardless-node-');
 
-export async function nodeRoot(files: Readonly<Record<string, string>> = debianRoot) {
-  const root = mkdtempSync(base);
+export interface RootOptions {
+  /** A root that is there already, and stays. */
+  readonly root?: string;
+  readonly identity?: NodeIdentity;
+  readonly sshCa?: string;
+  readonly hostCertificate?: string;
+}
+
+export async function nodeRoot(files: Readonly<Record<string, string>> = debianRoot, options: RootOptions = {}) {
+  const root = options.root ?? mkdtempSync(base);
+  const { identity = { privateKey: 'private', publicKey: 'public', machineId: 'f'.repeat(32) }, hostCertificate = 'certificate' } = options;
   const at = (path: string): string => join(root, path);
   for (const directory of ['dev', 'proc', 'run/cardless/disks/root', 'home', 'etc']) {
     mkdirSync(at(directory), { recursive: true });
@@ -55,12 +65,14 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
   const { busybox } = await ensureNodePrograms({ cache: findPlaces({ env: process.env }).cache, arch: 'amd64', signal });
   cpSync(busybox, at('run/cardless/busybox'));
   // What chroot itself has in place of a device.
-  writeFileSync(at('dev/null'), '');
+  if (options.root === undefined) {
+    writeFileSync(at('dev/null'), '');
+  }
 
   const contents = new NodeContents({
     authorizedKeys: [operatorKey],
     domain: 'cluster.internal',
-    sshCa: 'ssh-ed25519 AAAA ca',
+    sshCa: options.sshCa ?? 'ssh-ed25519 AAAA ca',
     addressOf: () => undefined,
     archOf: () => 'arm64',
     drawOf: () => undefined,
@@ -83,8 +95,8 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
     const seed = await packSeed({
       files: filesFor(settings),
       accounts: accountsText(settings),
-      identity: { privateKey: 'private', publicKey: 'public', machineId: 'f'.repeat(32) },
-      hostCertificate: 'certificate',
+      identity,
+      hostCertificate,
       agentKey: 'key',
       server: parseIpv4('127.0.0.1'),
       httpPort,
@@ -117,6 +129,10 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
       const programs = '/run/cardless/refresh/usr/lib/cardless';
       return await apply(`${programs}/apply`, `${programs}/stage`, 'live');
     },
-    [Symbol.dispose]: () => rmSync(root, { recursive: true, force: true }),
+    [Symbol.dispose]: () => {
+      if (options.root === undefined) {
+        rmSync(root, { recursive: true, force: true });
+      }
+    },
   };
 }
