@@ -28,7 +28,7 @@ export interface LiveRefreshOptions {
   readonly nodes: NodeStore;
   readonly sessions: BootSessions;
   readonly contents: NodeContents;
-  readonly agents: Pick<AgentOrders, 'tell'>;
+  readonly agents: Pick<AgentOrders, 'tell' | 'listens'>;
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   readonly clock: Clock;
   readonly log: Logger;
@@ -103,12 +103,17 @@ export class LiveRefresh implements RefreshFaceOptions, Disposable {
     this.#cancelLook?.();
     this.#cancelLook = undefined;
     this.#seen = this.#fingerprint();
-    const { nodes, clock, log } = this.#options;
-    for (const { name } of nodes.list()) {
+    const { nodes, sessions, agents, clock, log } = this.#options;
+    for (const { name } of nodes.list().filter((node) => sessions.of(node.name)?.outcome === 'ready')) {
       if (this.#busy.has(name) || (this.#notBefore.get(name) ?? 0) > clock.now()) {
         continue;
       }
       this.#notBefore.delete(name);
+      if (!agents.listens(name)) {
+        // Switched off, maybe for good: looked at again, and nothing rendered for it.
+        this.#notBefore.set(name, clock.now() + retryMs);
+        continue;
+      }
       if (this.#changesOf(name).length > 0) {
         this.#busy.add(name);
         this.#refresh(name)

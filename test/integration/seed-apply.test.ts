@@ -60,6 +60,23 @@ test('a refresh writes what is live, and leaves the rest to the next boot', asyn
   expect([node.exists('etc/live'), node.exists('etc/still')]).toEqual([false, false]);
 });
 
+test('links that a user has put where files go are replaced, and never followed', async () => {
+  using node = await nodeRoot();
+  mkdirSync(node.at('home/pi'));
+  for (const [target, name] of [
+    ['/etc', 'home/pi/to-directory'],
+    ['/etc/shadow', 'home/pi/to-file'],
+    ['/etc/shadow', 'home/pi/to-file.cardless-new'],
+  ] as const) {
+    symlinkSync(target, node.at(name));
+  }
+  const shadow = node.read('etc/shadow');
+  const files = ['to-directory', 'to-file'].map((name) => ({ path: `/home/pi/${name}`, content: 'x', owner: 'pi' }));
+  expect(await node.boot({ files })).toEqual([]);
+  expect(files.map(({ path }) => [node.read(path), node.stat(path)])).toEqual(files.map(() => ['x', '644 1000:1000']));
+  expect([node.read('etc/shadow'), node.stat('etc/shadow'), node.exists('etc/to-directory')]).toEqual([shadow, '640 0:0', false]);
+});
+
 test('an sshd without sshd_config.d has what the server says in its own file, once and first', async () => {
   using node = await nodeRoot({ ...debianRoot, 'etc/ssh/sshd_config': 'PasswordAuthentication yes\n' });
   await node.boot({});
