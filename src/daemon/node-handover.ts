@@ -114,7 +114,8 @@ export class NodeHandover {
     // Before the content is told, which says as which draw they were given.
     const secretFiles = await secrets.filesFor(node);
     const { files, problems } = contents.of(node, nodes.list());
-    const [parts = []] = await contents.partsOf([node], nodes.list());
+    // What it boots, whatever its reference stands for by now.
+    const [parts = []] = await contents.partsOf([node], nodes.list(), [[session.digest]]);
     const accounts = accountsText(node.settings);
     const hostCertificate = await sshCa.signHost(identity.publicKey, [node.name, `${node.name}.${domain}`, peer]);
     const seed = await packSeed({ files: [...files, ...secretFiles], accounts, identity, hostCertificate, agentKey, server, httpPort });

@@ -7,7 +7,7 @@ import { extract } from 'tar-stream';
 import { describe, expect, test } from 'vitest';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { Exports } from '#src/daemon/exports.ts';
-import { NodeContents } from '#src/daemon/fleet/node-contents.ts';
+import { hashOf, NodeContents } from '#src/daemon/fleet/node-contents.ts';
 import { HostKeys } from '#src/daemon/identity.ts';
 import { nodeAddresses } from '#src/daemon/node-addresses.ts';
 import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
@@ -270,6 +270,15 @@ describe('seed', () => {
     for (const name of ['etc/machine-id 444', 'etc/ssh/ssh_host_ed25519_key 600']) {
       expect(second?.get(name)).toBe(first?.get(name));
     }
+  });
+  test('what a node was given is remembered as hashes, with the version that it boots', async () => {
+    const { handover, boot, sessions } = await start();
+    const { token, digest } = boot();
+    await handover.plan(token, peer);
+    await handover.seed(token, peer, server);
+    const content = sessions.of(red5)?.content;
+    expect(content).toMatchObject({ image: hashOf(digest), overlay: hashOf('persistent'), '/etc/hostname': hashOf('644 file red5\n') });
+    expect(JSON.stringify(content)).not.toContain('ssh-ed25519');
   });
   test('the key in it says ready, from the address of the boot alone', async () => {
     const { handover, boot, sessions } = await start();

@@ -55,10 +55,13 @@ export class NodeContents {
     return this.#render(node, this.#view(fleet));
   }
 
-  /** Of each node, in the same order: hashes in place of values. */
-  async partsOf(nodes: readonly Node[], fleet: readonly Node[]): Promise<ContentPart[][]> {
+  /**
+   * Of each node, in the same order: hashes in place of values.
+   * @param booted the versions that they run, in place of those that they would boot now
+   */
+  async partsOf(nodes: readonly Node[], fleet: readonly Node[], booted?: readonly (readonly ImageDigest[])[]): Promise<ContentPart[][]> {
     const view = this.#view(fleet);
-    const images = await this.#options.nextImages(nodes);
+    const images = booted ?? (await this.#options.nextImages(nodes));
     return nodes.map((node, index) => {
       const versions = images[index] ?? [];
       return this.#parts(node, view, versions.length === 0 ? `none for ${node.image}` : versions.join(' or '));
