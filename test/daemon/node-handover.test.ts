@@ -277,7 +277,11 @@ describe('seed', () => {
     await handover.plan(token, peer);
     await handover.seed(token, peer, server);
     const content = sessions.of(red5)?.content;
-    expect(content).toMatchObject({ image: hashOf(digest), overlay: hashOf('persistent'), '/etc/hostname': hashOf('644 root file red5\n') });
+    expect(content).toMatchObject({
+      image: hashOf(digest),
+      overlay: hashOf('persistent'),
+      '/etc/hostname': hashOf('644 root file red5\n'),
+    });
     expect(JSON.stringify(content)).not.toContain('ssh-ed25519');
   });
   test('the key in it says ready, from the address of the boot alone', async () => {
