@@ -13,6 +13,7 @@ import { addNodeCommands } from './node-commands.ts';
 import { addOrderCommands } from './order-commands.ts';
 import { addOverlayCommands } from './overlay-commands.ts';
 import { addPowerCommands } from './power-command.ts';
+import { addSecretCommands } from './secret-commands.ts';
 import { addServiceCommands } from './service-commands.ts';
 import { ensureTools, type Purpose, purposeNames } from './setup.ts';
 import { addSimCommand } from './sim/sim-command.ts';
@@ -54,6 +55,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addOrderCommands(program, contextOf);
   addPowerCommands(program, contextOf);
   addExportCommand(program, contextOf);
+  addSecretCommands(program, contextOf);
   addImageCommands(program, contextOf);
   addJobCommands(program, contextOf);
   addOverlayCommands(program, contextOf);

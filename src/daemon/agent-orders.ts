@@ -19,6 +19,9 @@ const answerMs = 15_000;
 /** The node lets go by itself after this long, whatever becomes of us. */
 const maxFrozenSeconds = 60;
 
+/** An agent asks again within this time, unless its node is away. */
+const busyMs = 90_000;
+
 interface Freeze {
   readonly node: NodeName;
   readonly frozen: PromiseWithResolvers<AbortSignal>;
@@ -42,6 +45,8 @@ export class AgentOrders implements AgentFaceOptions {
   readonly #clock: Clock;
   // BOUNDED: one per registered node.
   readonly #polls = new Map<NodeName, (order: string) => void>();
+  // BOUNDED: one per registered node.
+  readonly #heardAt = new Map<NodeName, number>();
   // BOUNDED: one per node, whose turn it is to be copied.
   readonly #freezes = new Map<string, Freeze>();
   // BOUNDED: one per order that is being given.
@@ -55,6 +60,7 @@ export class AgentOrders implements AgentFaceOptions {
   readonly order = async (key: string, peer: Ipv4): Promise<string> => {
     const node = this.#nodeOf(key, peer);
     const { promise, resolve } = Promise.withResolvers<string>();
+    this.#heardAt.set(node, this.#clock.now());
     // An agent that asks again has given up its earlier question.
     this.#polls.get(node)?.('');
     this.#polls.set(node, resolve);
@@ -63,6 +69,7 @@ export class AgentOrders implements AgentFaceOptions {
       return await promise;
     } finally {
       cancel();
+      this.#heardAt.set(node, this.#clock.now());
       if (this.#polls.get(node) === resolve) {
         this.#polls.delete(node);
       }
@@ -88,18 +95,13 @@ export class AgentOrders implements AgentFaceOptions {
     order.answer(how);
   };
 
-  /** Whether an agent of the node waits for an order at this moment. */
-  listens(node: NodeName): boolean {
-    return this.#polls.has(node);
-  }
-
   /** Answers with the reason when the order was not taken. */
   async tell(node: NodeName, order: PlainOrder): Promise<{ taken: true } | { reason: string }> {
     const id = randomBytes(12).toString('hex');
     const { promise, resolve } = Promise.withResolvers<string>();
     this.#answers.set(id, { node, answer: resolve });
     try {
-      if (!(await this.#give(node, `${order.verb} ${id} ${'seconds' in order ? order.seconds : 0}\n`))) {
+      if (!(await this.give(node, `${order.verb} ${id} ${'seconds' in order ? order.seconds : 0}\n`))) {
         return { reason: 'no agent of the node listens' };
       }
       const how = await this.#within(answerMs, promise);
@@ -123,7 +125,7 @@ export class AgentOrders implements AgentFaceOptions {
     };
     this.#freezes.set(id, freeze);
     try {
-      if (!(await this.#give(node, `freeze ${id} ${maxFrozenSeconds}\n`))) {
+      if (!(await this.give(node, `freeze ${id} ${maxFrozenSeconds}\n`))) {
         return { reason: 'no agent of the node listens' };
       }
       const gone = await this.#within(freezeAnswerMs, Promise.race([freeze.frozen.promise, freeze.thawed.promise]));
@@ -144,8 +146,13 @@ export class AgentOrders implements AgentFaceOptions {
     }
   }
 
+  /** Whether an order would be heard: an agent waits for one, or is busy with one. */
+  listens(node: NodeName): boolean {
+    return this.#polls.has(node) || this.#clock.now() - (this.#heardAt.get(node) ?? Number.NEGATIVE_INFINITY) < busyMs;
+  }
+
   /** False when no agent asked in time. */
-  async #give(node: NodeName, order: string): Promise<boolean> {
+  async give(node: NodeName, order: string): Promise<boolean> {
     const end = this.#clock.now() + pollGapMs;
     for (;;) {
       const poll = this.#polls.get(node);

@@ -43,7 +43,8 @@ export function createCommitService(options: CommitServiceOptions): CommitAdmin 
 async function startCommit(request: ImageCommit, options: CommitServiceOptions, running: Map<NodeName, string>): Promise<Job> {
   const { nodes, places, images, jobs, clock } = options;
   const node = nodes.require(parseNodeName(request.node));
-  const choice = choiceOf(request);
+  const { files = [], secrets = [] } = node.settings;
+  const choice = { ...choiceOf(request), given: [...files, ...secrets].map(({ path }) => path) };
   const digest = await chooseOverlay(node, request.digest, options);
   const parent = await images.require(digest);
   const name = request.name === undefined ? parent.name : parseImageName(request.name);

@@ -39,12 +39,13 @@ import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
 import { createExporting } from './fleet/exporting.ts';
 import { NodeContents } from './fleet/node-contents.ts';
-import { HostKeys } from './identity.ts';
 import { ImageVersions } from './image-versions.ts';
 import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
+import { openKeys } from './kept-keys.ts';
+import { LiveRefresh } from './live-refresh.ts';
 import { startNetconsole } from './netconsole-service.ts';
-import { nodeAddresses } from './node-addresses.ts';
+import { nodeAddresses, nodeArchitectures } from './node-addresses.ts';
 import { NodeDisksMaker } from './node-disks.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
@@ -54,7 +55,6 @@ import { listOverlayDigests } from './overlay-digests.ts';
 import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
 import { Services } from './services/services.ts';
-import { SshCa } from './ssh-ca.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
 import { systemClock } from './system-clock.ts';
@@ -119,7 +119,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     work: places.work,
     fence: (directories) => Promise.all(directories.map((directory) => fenceDisks(fences, directory))),
   });
-  const hostKeys = new HostKeys(places.keys);
+  const keys = await openKeys(places.keys, nodes, clock);
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
   const programs = await bootProgramPlaces(places.cache);
@@ -156,7 +156,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const addressOf = nodeAddresses(sessions, leases);
   const contents = new NodeContents({
     authorizedKeys: settings.authorizedKeys,
+    domain: settings.domain,
+    sshCa: await keys.sshCa.publicKey(),
     addressOf,
+    archOf: nodeArchitectures(sessions),
+    drawOf: (secret, node) => keys.secrets.drawOf(secret, node),
     nextImages: (wanted) => versions.nextOf(wanted),
     servicesOf: (node) => services.forNode(node),
   });
@@ -167,7 +171,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     images,
     disks,
     exports,
-    hostKeys,
+    ...keys,
+    domain: settings.domain,
     contents,
     httpPort: settings.httpPort,
     nbdPort: settings.nbdPort,
@@ -176,9 +181,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const agents = new AgentOrders(sessions, clock);
-  // Beside the keys of nodes, under a name that no node can have.
-  const sshCa = new SshCa(join(places.keys, '_ca'));
-  const exporting = createExporting({ settings, nodes, sessions, hostKeys, ca: sshCa, addressOf, clock, log });
+  const exporting = createExporting({ settings, nodes, sessions, hostKeys: keys.hostKeys, ca: keys.sshCa, addressOf, clock, log });
   stack.use(exporting.files);
   const services = new Services({
     settings,
@@ -191,6 +194,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     clock,
     log,
   });
+  const refresh = stack.use(new LiveRefresh({ nodes, sessions, contents, agents, addressOf, clock, log }));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
   const dhcpStatus = new Map<string, () => object>();
   const counters = { badDhcp: 0, badTftp: 0 };
@@ -206,6 +210,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   await watch.start();
   exports.startServing(clock);
   exporting.files.start();
+  refresh.start();
 
   const copies = new DiskCopies({ overlays, sessions, exports, agents, hold, clock });
   const face = createOperatorFace({
@@ -227,8 +232,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     exports,
     space,
     turns,
-    hostKeys,
+    ...keys,
     copies,
+    refresh,
     jobs,
     services,
     addressOf,
@@ -341,6 +347,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
       event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
       ready: (key, peer, said) => handover.ready(key, peer, said),
       agent: agents,
+      refresh,
+      hook: (key, peer, kind, name, code) => handover.hook(key, peer, kind, name, code),
       space: (key, peer, what, percent) => handover.space(key, peer, what, percent),
       export: exporting.files.published,
       piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),

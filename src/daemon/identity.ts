@@ -1,6 +1,6 @@
 /** What makes a node this node: kept by the server, so that it survives every reimage. */
-import { createHash } from 'node:crypto';
-import { mkdir, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdir, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { systemCode } from '../domain/errors.ts';
 import type { Node, NodeName } from '../domain/node.ts';
@@ -13,25 +13,31 @@ export interface HostKey {
   readonly publicKey: string;
 }
 
+export interface NodeIdentity extends HostKey {
+  /** 32 hex digits (machine-id(5)). */
+  readonly machineId: string;
+}
+
+/** What the machine ids of nodes were made of before they were drawn. */
+type OldIdentity = Pick<Node, 'name' | 'serial' | 'macs'>;
+
+const machineIdFile = 'machine-id';
+
 export class HostKeys {
   readonly #directory: string;
-  readonly #making = new Map<NodeName, Promise<HostKey>>();
+  readonly #making = new Map<NodeName, Promise<NodeIdentity>>();
 
   constructor(directory: string) {
     this.#directory = directory;
   }
 
-  /** Made at the first call and the same from then on. */
-  async of(node: NodeName): Promise<HostKey> {
-    const known = await this.#read(node);
-    if (known) {
-      return known;
-    }
-    // Two boots that ask at once must get one key.
-    let making = this.#making.get(node);
+  /** Drawn at the first call and the same from then on, whatever board the node is. */
+  async of(node: OldIdentity): Promise<NodeIdentity> {
+    // Two boots that ask at once must get one identity.
+    let making = this.#making.get(node.name);
     if (!making) {
-      making = this.#make(node).finally(() => this.#making.delete(node));
-      this.#making.set(node, making);
+      making = this.#knownOrMade(node).finally(() => this.#making.delete(node.name));
+      this.#making.set(node.name, making);
     }
     return await making;
   }
@@ -40,8 +46,44 @@ export class HostKeys {
     return await this.#read(node);
   }
 
+  /** Nodes that booted before machine ids were drawn keep theirs, also when their boards are replaced. */
+  async keepMachineIds(nodes: readonly OldIdentity[]): Promise<void> {
+    for (const node of nodes) {
+      if (await this.#read(node.name)) {
+        await this.of(node);
+      }
+    }
+  }
+
   async remove(node: NodeName): Promise<void> {
     await rm(join(this.#directory, node), { recursive: true, force: true });
+  }
+
+  async #knownOrMade(node: OldIdentity): Promise<NodeIdentity> {
+    const key = await this.#read(node.name);
+    if (!key) {
+      return await this.#make(node.name);
+    }
+    const known = await this.#readMachineId(node.name);
+    if (known !== undefined) {
+      return { ...key, machineId: known };
+    }
+    const machineId = earlierMachineId(node);
+    const file = join(this.#directory, node.name, machineIdFile);
+    await writeFile(`${file}.partial`, `${machineId}\n`);
+    await syncPath(`${file}.partial`);
+    await rename(`${file}.partial`, file);
+    await syncPath(join(this.#directory, node.name));
+    return { ...key, machineId };
+  }
+
+  async #readMachineId(node: NodeName): Promise<string | undefined> {
+    const text = await readFile(join(this.#directory, node, machineIdFile), 'utf8').catch((error: unknown) => {
+      if (systemCode(error) !== 'ENOENT') {
+        throw error;
+      }
+    });
+    return /^[0-9a-f]{32}$/m.exec(text ?? '')?.[0];
   }
 
   async #read(node: NodeName): Promise<HostKey | undefined> {
@@ -58,11 +100,13 @@ export class HostKeys {
     }
   }
 
-  async #make(node: NodeName): Promise<HostKey> {
+  async #make(node: NodeName): Promise<NodeIdentity> {
     const partial = join(this.#directory, `${node}.partial`);
     await rm(partial, { recursive: true, force: true });
     await mkdir(partial, { recursive: true, mode: 0o700 });
     await run('ssh-keygen', ['-q', '-t', 'ed25519', '-N', '', '-C', node, '-f', join(partial, 'ssh_host_ed25519_key')]);
+    const machineId = randomBytes(16).toString('hex');
+    await writeFile(join(partial, machineIdFile), `${machineId}\n`);
     for (const path of [...(await readdir(partial)).map((name) => join(partial, name)), partial]) {
       await syncPath(path);
     }
@@ -73,12 +117,11 @@ export class HostKeys {
     if (!key) {
       throw new Error(`ssh-keygen made no key for ${node}`);
     }
-    return key;
+    return { ...key, machineId };
   }
 }
 
-/** 32 hex digits (machine-id(5)), the same at every boot and after every reimage. */
-export function machineId(node: Node): string {
+function earlierMachineId(node: OldIdentity): string {
   const identity = node.serial ?? node.macs[0] ?? node.name;
   return createHash('sha256').update(`cardless machine-id ${identity}`).digest('hex').slice(0, 32);
 }

@@ -10,6 +10,7 @@ import type { NodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
 import { renderPlan, renderRefusal } from '../policy/boot-plan.ts';
+import { accountsText } from '../policy/stage-files.ts';
 import type { LeaseStore } from '../store/leases.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import { type BootSessions, handoverEvent } from './boot-sessions.ts';
@@ -17,7 +18,9 @@ import type { Exports, NodeDisks } from './exports.ts';
 import type { NodeContents } from './fleet/node-contents.ts';
 import type { HostKeys } from './identity.ts';
 import type { NodeDisksMaker, OnDiskNews } from './node-disks.ts';
+import type { NodeSecrets } from './secrets.ts';
 import { packSeed } from './seed.ts';
+import type { SshCa } from './ssh-ca.ts';
 
 /** As in the agent. */
 const nearlyFullPercent = 90;
@@ -30,6 +33,9 @@ export interface NodeHandoverOptions {
   readonly disks: NodeDisksMaker;
   readonly exports: Exports;
   readonly hostKeys: HostKeys;
+  readonly sshCa: SshCa;
+  readonly domain: string;
+  readonly secrets: NodeSecrets;
   readonly contents: NodeContents;
   readonly httpPort: number;
   readonly nbdPort: number;
@@ -101,22 +107,31 @@ export class NodeHandover {
   }
 
   async seed(token: string, peer: Ipv4, server: Ipv4): Promise<Buffer> {
-    const { hostKeys, contents, httpPort, sessions, nodes } = this.#options;
+    const { hostKeys, sshCa, domain, secrets, contents, httpPort, sessions, nodes, log } = this.#options;
     const session = sessions.underWay(token, peer);
     const node = nodes.require(session.node);
     const agentKey = session.agentKey ?? randomBytes(24).toString('base64url');
-    const hostKey = await hostKeys.of(node.name);
-    const files = contents.filesOf(node, nodes.list());
+    const identity = await hostKeys.of(node);
+    // Before the content is told, which says as which draw they were given.
+    const secretFiles = await secrets.filesFor(node);
+    const { files, problems } = contents.of(node, nodes.list());
     // What it boots, whatever its reference stands for by now.
     const [parts = []] = await contents.partsOf([node], nodes.list(), [[session.digest]]);
-    const seed = await packSeed({ files, hostKey, agentKey, server, httpPort });
+    const accounts = accountsText(node.settings);
+    const hostCertificate = await sshCa.signHost(identity.publicKey, [node.name, `${node.name}.${domain}`, peer]);
+    const seed = await packSeed({ files: [...files, ...secretFiles], accounts, identity, hostCertificate, agentKey, server, httpPort });
     sessions.change(node.name, { agentKey, content: Object.fromEntries(parts.map(({ what, value }) => [what, value])) });
     sessions.record(node.name, 'root', 'seed', `${seed.length} bytes`);
+    for (const { message } of problems) {
+      // Refused when it was written: since then something that the template asks for has changed.
+      sessions.record(node.name, 'root', 'setting left out', message);
+      log.warn({ node: node.name, reason: message }, 'a setting cannot be given to a node');
+    }
     return seed;
   }
 
   event(token: string, peer: Ipv4, name: string, detail: string): void {
-    const { sessions } = this.#options;
+    const { sessions, log } = this.#options;
     const session = sessions.underWay(token, peer);
     const printable = detail.replaceAll(/[^\x20-\x7e]/g, ' ').slice(0, 500);
     switch (name) {
@@ -128,6 +143,10 @@ export class NodeHandover {
         return;
       case 'data':
         sessions.record(session.node, 'root', 'data volume mounted', printable);
+        return;
+      case 'setting':
+        sessions.record(session.node, 'root', 'setting left out', printable);
+        log.warn({ node: session.node, reason: printable }, 'a setting cannot be given to a node');
         return;
       case handoverEvent:
         sessions.record(session.node, 'root', handoverEvent, printable);
@@ -169,6 +188,22 @@ export class NodeHandover {
       { node, disk: what, percent },
       isFull ? 'a disk of a node is nearly full' : 'a disk of a node has space again',
     );
+  }
+
+  /** A script of the operator has ended on the node. */
+  hook(key: string, peer: Ipv4, kind: string, name: string, code: number): void {
+    const { sessions, log } = this.#options;
+    const { node } = this.#sessionOf(key, peer);
+    if (!/^(firstBoot|everyBoot)$/.test(kind) || !/^[a-z0-9_-]{1,63}$/.test(name)) {
+      throw new UserError('not-found', 'There is no such hook');
+    }
+    // 143 is SIGTERM, which it gets when it does not end by itself.
+    const why = code === 143 ? ' (ended after 15 minutes)' : '';
+    const detail = `${kind} ${name}${code === 0 ? '' : `: exit code ${code}${why}`}`;
+    sessions.record(node, 'root', code === 0 ? 'hook done' : 'hook failed', detail);
+    if (code !== 0) {
+      log.warn({ node, hook: name, kind, code }, 'a hook of a node failed');
+    }
   }
 
   /** @param said what the agent tells about the node's hardware */

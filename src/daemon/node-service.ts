@@ -20,8 +20,11 @@ import type { BootSessions } from './boot-sessions.ts';
 import type { Exports } from './exports.ts';
 import { nodesToAdd, ownSettings } from './fleet/add-nodes.ts';
 import { paired } from './fleet/expand-fleet.ts';
+import type { NodeContents } from './fleet/node-contents.ts';
 import { namesOf, nodesOf } from './fleet/select-nodes.ts';
+import { refuseSettingProblems } from './fleet/setting-problems.ts';
 import type { HostKeys } from './identity.ts';
+import type { NodeSecrets } from './secrets.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
 export interface NodeServiceOptions {
@@ -34,6 +37,8 @@ export interface NodeServiceOptions {
   readonly exports: Exports;
   readonly turns: Turns;
   readonly hostKeys: HostKeys;
+  readonly secrets: NodeSecrets;
+  readonly contents: NodeContents;
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   readonly facts: FleetFacts;
@@ -55,6 +60,7 @@ export function createNodeService(options: NodeServiceOptions): NodeAdmin {
       const image = request.image === undefined ? undefined : await options.imageRef(request.image, request.force ?? false);
       const { added, same } = nodesToAdd(request, image, nodes, options.facts);
       const after = nodes.preview({ ...nodes.fleet, add: added, update: [], remove: [] });
+      refuseSettingProblems(after, nodes.list(), options.contents);
       if (!request.dryRun) {
         nodes.add(added);
         for (const node of added) {
@@ -94,6 +100,7 @@ export function createNodeService(options: NodeServiceOptions): NodeAdmin {
       }));
       const change = { ...nodes.fleet, add: [], remove: [], update };
       const [before, after] = [{ nodes: nodes.list(), groups: nodes.fleet.groups }, nodes.preview(change)];
+      refuseSettingProblems(after, nodes.list(), options.contents);
       const problems = checkFleet({ ...before, nodes: after }, before, options.facts, () => []);
       if (problems.length > 0) {
         throw new UserError('bad-input', problems.map(({ message }) => message).join('. '), { hint: 'Nothing was changed' });
@@ -223,7 +230,7 @@ async function checkDataSize(name: NodeName, size: string | null, { data }: Node
   }
 }
 
-type RemovalOptions = Pick<NodeServiceOptions, 'nodes' | 'data' | 'exports' | 'overlays' | 'hostKeys' | 'sessions' | 'turns'>;
+type RemovalOptions = Pick<NodeServiceOptions, 'nodes' | 'data' | 'exports' | 'overlays' | 'hostKeys' | 'secrets' | 'sessions' | 'turns'>;
 
 /** With their overlays, keys and histories; with their data volumes as well if that is wanted. */
 async function removeNodes(all: readonly NodeName[], withData: boolean, options: RemovalOptions): Promise<object[]> {
@@ -260,6 +267,7 @@ async function removeNode({ name }: Node, options: RemovalOptions): Promise<void
   options.sessions.forget(name);
   await options.overlays.remove(name);
   await options.hostKeys.remove(name);
+  await options.secrets.removeOf(name);
 }
 
 /** Of nodes that are registered no longer; their data volumes stay. */
@@ -272,6 +280,7 @@ export async function removeLeftovers(all: readonly NodeName[], options: Removal
       await options.exports.refuse([options.overlays.directoryOf(name), options.data.directoryOf(name)]);
       await options.overlays.remove(name);
       await options.hostKeys.remove(name);
+      await options.secrets.removeOf(name);
     });
   }
 }

@@ -29,15 +29,18 @@ import type { Exporting } from './fleet/exporting.ts';
 import { createFleetService } from './fleet/fleet-service.ts';
 import type { NodeContents } from './fleet/node-contents.ts';
 import { createNodeOrders } from './fleet/node-orders.ts';
+import { nodesOf } from './fleet/select-nodes.ts';
 import type { HostKeys } from './identity.ts';
 import { createVersionService, ImageInspection } from './image-inspection.ts';
 import { createImageService } from './image-service.ts';
 import type { ImageVersions } from './image-versions.ts';
 import type { Jobs } from './jobs.ts';
+import type { LiveRefresh } from './live-refresh.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
 import { createNodeService, removeLeftovers } from './node-service.ts';
 import { createOverlayService } from './overlay-service.ts';
 import { createPowerService } from './power/power-service.ts';
+import type { NodeSecrets } from './secrets.ts';
 import type { Services } from './services/services.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
@@ -63,6 +66,8 @@ export interface OperatorFaceOptions {
   readonly turns: Turns;
   readonly hostKeys: HostKeys;
   readonly copies: DiskCopies;
+  readonly secrets: NodeSecrets;
+  readonly refresh: LiveRefresh;
   readonly jobs: Jobs;
   readonly agents: AgentOrders;
   readonly exporting: Exporting;
@@ -87,7 +92,11 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
   };
   const imageRef = versions.assignable.bind(versions);
   const afterRemoval = (names: readonly NodeName[]): Promise<void> => removeLeftovers(names, options);
-  const onChange = (): void => options.exporting.files.touch();
+  const onChange = (): void => {
+    options.exporting.files.touch();
+    options.refresh.changed();
+  };
+  const listens = options.agents.listens.bind(options.agents);
   const nextImages = async (node: Node): Promise<readonly ImageDigest[]> => (await versions.nextOf([node]))[0] ?? [];
   return createAdminFace({
     status: options.status,
@@ -96,8 +105,12 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     power: createPowerService(options),
     exports: options.exporting.service,
     ssh: options.exporting.ssh,
-    fleet: createFleetService({ ...options, facts, imageRef, afterRemoval, onChange }),
+    fleet: createFleetService({ ...options, facts, imageRef, listens, afterRemoval, onChange }),
     claims: new Claims({ ...options, store: options.claims, afterRemoval, onChange }),
+    secrets: {
+      list: () => options.secrets.list(options.nodes.list()),
+      rotate: (name, nodes) => options.secrets.rotate(name, nodes === undefined ? options.nodes.list() : nodesOf(options.nodes, nodes)),
+    },
     images: createImageService({ places, versions, jobs }),
     versions: createVersionService(versions, new ImageInspection({ ...options, places, settings, versions, jobs })),
     commits: createCommitService(options),

@@ -6,6 +6,8 @@ import { systemCode } from '../domain/errors.ts';
 import { run } from '../process/run.ts';
 import { syncPath } from '../process/sync-path.ts';
 
+const hostDays = 3650;
+
 export class SshCa {
   readonly #key: string;
   #making: Promise<void> | undefined;
@@ -21,8 +23,9 @@ export class SshCa {
     return (await readFile(`${this.#key}.pub`, 'utf8')).trim();
   }
 
+  /** For a long time: every boot of the node gives it another. */
   async signHost(publicKey: string, names: readonly string[]): Promise<string> {
-    return await this.#sign(publicKey, ['-h', '-n', names.join(','), '-I', names[0] ?? 'host']);
+    return await this.#sign(publicKey, ['-h', '-n', names.join(','), '-I', names[0] ?? 'host', '-V', `always:+${hostDays}d`]);
   }
 
   /** From always: clocks of boards without a battery are behind. */
@@ -47,8 +50,9 @@ export class SshCa {
       if (systemCode(error) !== 'ENOENT') {
         throw error;
       }
+      return '';
     });
-    if (known === undefined) {
+    if (known === '') {
       this.#making ??= this.#make().finally(() => {
         this.#making = undefined;
       });

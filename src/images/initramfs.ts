@@ -10,7 +10,7 @@ import type { NodePrograms } from './node-programs.ts';
 
 /** What init, the udhcpc script and a person at a rescue console call. */
 const applets =
-  'sh cat chmod cp date dmesg find grep ip kill ln ls lsmod mkdir modprobe mount mv ping ps reboot rm sed sleep sort switch_root sync tac tail tar tr udhcpc umount uname wget xargs';
+  'sh cat chmod chroot cp date dmesg find grep ip kill ln ls lsmod mkdir modprobe mount mv ping ps reboot rm sed sleep sort switch_root sync tac tail tar tr udhcpc umount uname wget xargs';
 
 /** Of rootfs/initramfs, and where they go. */
 const scripts: Readonly<Record<string, string>> = {

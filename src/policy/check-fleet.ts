@@ -24,6 +24,7 @@ export interface FleetBefore {
 
 /** Only what a change brings is looked at: a node that no longer fits, in another subnet perhaps, must not stand in the way of others. */
 
+export function checkFleet(
   fleet: Omit<Fleet, 'everybody' | 'dns'> & { readonly dns?: Fleet['dns'] },
   before: FleetBefore,
   facts: FleetFacts,

@@ -1,7 +1,9 @@
 /** All that a node receives, part by part, so that two states of the registry can be compared. */
-import type { Node } from '../domain/node.ts';
+import type { Node, NodeName } from '../domain/node.ts';
+import type { Secret } from '../domain/node-settings.ts';
 import { bootConfiguration } from './render-config.ts';
-import type { SeedFile } from './render-seed.ts';
+import { accountParts } from './render-people.ts';
+import type { SeedFile } from './seed-file.ts';
 
 export interface ContentPart {
   /** A path, or a word for what is no file. */
@@ -11,8 +13,16 @@ export interface ContentPart {
   readonly live: boolean;
 }
 
-/** @param image what the node's reference stands for now, or why nothing */
-export function contentOf(node: Node, image: string, files: readonly SeedFile[]): ContentPart[] {
+/**
+ * @param image what the node's reference stands for now, or why nothing
+ * @param drawOf tells one draw of a secret from another; what was drawn is no part of this
+ */
+export function contentOf(
+  node: Node,
+  image: string,
+  files: readonly SeedFile[],
+  drawOf: (secret: Secret, node: NodeName) => string | undefined,
+): ContentPart[] {
   const { kernelArguments = [], configTxt = [] } = bootConfiguration(node.settings) ?? {};
   const atBoot = (what: string, value: string): ContentPart => ({ what, value, live: false });
   return [
@@ -22,12 +32,20 @@ export function contentOf(node: Node, image: string, files: readonly SeedFile[])
     ...(node.dataBytes === undefined ? [] : [atBoot('data volume', String(node.dataBytes))]),
     ...(kernelArguments.length === 0 ? [] : [atBoot('kernel arguments', kernelArguments.join(' '))]),
     ...(configTxt.length === 0 ? [] : [atBoot('config.txt', configTxt.join('\n'))]),
-    ...files.map(({ path, mode, text, link, live = false }) => ({
-      what: `/${path}`,
-      value: `${mode.toString(8)} ${link === undefined ? `file ${text ?? ''}` : `link ${link}`}`,
-      live,
-    })),
+    ...accountParts(node.settings).map((part) => ({ ...part, live: true })),
+    ...(node.settings.secrets ?? []).map((secret) => {
+      const { name, path, scope, bytes, encoding, mode, owner } = secret;
+      return atBoot(`secret ${name}`, JSON.stringify([path, scope, bytes, encoding, mode, owner, drawOf(secret, node.name)]));
+    }),
+    ...files.map((file) => ({ what: `/${file.path}`, value: textOf(file), live: file.live ?? false })),
   ];
+}
+
+function textOf({ mode, owner = 'root', text, link, gone, kept }: SeedFile): string {
+  if (gone || kept) {
+    return gone ? 'gone' : 'as it is';
+  }
+  return `${mode.toString(8)} ${owner} ${link === undefined ? `file ${text ?? ''}` : `link ${link}`}`;
 }
 
 export interface ContentChange {
@@ -37,6 +55,9 @@ export interface ContentChange {
   readonly live: boolean;
 }
 
+/** In front of the hash of what reaches nodes that run, so that they can be rid of it as well. */
+export const liveMark = 'live ';
+
 /** @param before hashes or values by what they are of; `after` in the same form */
 export function compareContent(before: Readonly<Record<string, string>>, after: readonly ContentPart[]): ContentChange[] {
   const now = new Set(after.map(({ what }) => what));
@@ -45,8 +66,8 @@ export function compareContent(before: Readonly<Record<string, string>>, after: 
       const old = Object.hasOwn(before, what) ? before[what] : undefined;
       return old === value ? [] : [{ what, change: old === undefined ? 'added' : 'changed', live }];
     }),
-    ...Object.keys(before)
-      .filter((what) => !now.has(what))
-      .map((what): ContentChange => ({ what, change: 'removed', live: false })),
+    ...Object.entries(before)
+      .filter(([what]) => !now.has(what))
+      .map(([what, value]): ContentChange => ({ what, change: 'removed', live: value.startsWith(liveMark) })),
   ];
 }

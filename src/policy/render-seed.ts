@@ -2,21 +2,17 @@
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { Node, NodeName } from '../domain/node.ts';
 import type { PublicKey } from '../domain/public-key.ts';
-
-export interface SeedFile {
-  /** Relative to the root. */
-  readonly path: string;
-  readonly mode: number;
-  readonly text?: string;
-  /** In place of text: where it leads to. */
-  readonly link?: string;
-  /** A change reaches nodes that run. */
-  readonly live?: boolean;
-}
+import { cloudInitFiles } from './render-cloud-init.ts';
+import { peopleFiles, userKeysDirectory } from './render-people.ts';
+import { resolverFiles } from './render-resolver.ts';
+import type { SeedFile } from './seed-file.ts';
 
 export interface SeedFacts {
   readonly node: Node;
-  readonly machineId: string;
+  /** The cluster's own: node names are short names in it. */
+  readonly domain: string;
+  /** Who signs the keys of nodes, and of those who may log in as root. */
+  readonly sshCa: string;
   /** Of root, on every node. */
   readonly authorizedKeys: readonly PublicKey[];
   /** Of all nodes, for /etc/hosts. */
@@ -28,21 +24,29 @@ export function seedFiles(facts: SeedFacts): SeedFile[] {
   return [
     { path: 'etc/hostname', mode: 0o644, text: `${node.name}\n` },
     { path: 'etc/hosts', mode: 0o644, text: hostsText(facts), live: true },
-    { path: 'etc/machine-id', mode: 0o444, text: `${facts.machineId}\n` },
     { path: 'etc/ssh/sshd_config.d/10-cardless.conf', mode: 0o644, text: sshdText(node) },
+    { path: userCaFile, mode: 0o644, text: `${facts.sshCa}\n` },
+    { path: 'etc/ssh/ssh_known_hosts', mode: 0o644, text: `@cert-authority * ${facts.sshCa}\n`, live: true },
     { path: 'root/.ssh/authorized_keys', mode: 0o600, text: keysText(facts), live: true },
     // The log of a node that lives in its overlay would be most of what it ever writes over the network.
     { path: 'etc/systemd/journald.conf.d/10-cardless.conf', mode: 0o644, text: '[Journal]\nStorage=volatile\n' },
+    ...peopleFiles(node),
+    ...resolverFiles(node),
+    ...cloudInitFiles(node),
     ...outageFiles(),
   ];
 }
 
-function hostsText({ node, hosts }: SeedFacts): string {
+const userCaFile = 'etc/ssh/ca-cardless.pub';
+
+/** Its own name leads to its real address, too: MPI and Slurm tell others what they find there. */
+function hostsText({ node, hosts, domain }: SeedFacts): string {
+  const own = hosts.find((host) => host.name === node.name)?.address ?? '127.0.1.1';
   const lines = [
     '127.0.0.1 localhost',
-    `127.0.1.1 ${node.name}`,
     '::1 localhost ip6-localhost ip6-loopback',
-    ...hosts.filter((host) => host.name !== node.name).map((host) => `${host.address} ${host.name}`),
+    `${own} ${node.name}.${domain} ${node.name}`,
+    ...hosts.filter((host) => host.name !== node.name).map((host) => `${host.address} ${host.name}.${domain} ${host.name}`),
   ];
   return `${lines.join('\n')}\n`;
 }
@@ -51,6 +55,9 @@ function sshdText({ settings }: Node): string {
   const passwords = settings.passwordLogin ? 'yes' : 'no';
   return [
     'HostKey /etc/ssh/ssh_host_ed25519_key',
+    'HostCertificate /etc/ssh/ssh_host_ed25519_key-cert.pub',
+    `AuthorizedKeysFile .ssh/authorized_keys .ssh/authorized_keys2 /${userKeysDirectory}/%u`,
+    `TrustedUserCAKeys /${userCaFile}`,
     `PasswordAuthentication ${passwords}`,
     `KbdInteractiveAuthentication ${passwords}`,
     'PermitRootLogin prohibit-password',

@@ -1,7 +1,7 @@
 /** What a node is given so that it uses the services of its subnet. */
 import type { Ipv4 } from '../domain/ipv4.ts';
 import type { SharedDirectory } from '../domain/node-settings.ts';
-import type { SeedFile } from './render-seed.ts';
+import type { SeedFile } from './seed-file.ts';
 import { placeOf } from './shared-directories.ts';
 
 /** For one node, at the interface that it is behind. */

@@ -12,6 +12,8 @@ import { HostKeys } from '#src/daemon/identity.ts';
 import { nodeAddresses } from '#src/daemon/node-addresses.ts';
 import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
+import { NodeSecrets } from '#src/daemon/secrets.ts';
+import { SshCa } from '#src/daemon/ssh-ca.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseNodeName } from '#src/domain/node.ts';
@@ -68,6 +70,7 @@ async function start(change: Parameters<typeof nodeRecord>[1] = {}) {
     },
   });
   const leases = new LeaseStore(database);
+  const secrets = new NodeSecrets(join(state, 'keys/_secrets'), clock);
   const handover = new NodeHandover({
     nodes,
     leases,
@@ -76,8 +79,15 @@ async function start(change: Parameters<typeof nodeRecord>[1] = {}) {
     disks,
     exports,
     hostKeys: new HostKeys(join(state, 'keys')),
+    sshCa: new SshCa(join(state, 'keys/_ca')),
+    domain: 'cluster.internal',
+    secrets,
     contents: new NodeContents({
       authorizedKeys: [operatorKey],
+      domain: 'cluster.internal',
+      sshCa: 'ssh-ed25519 AAAA ca',
+      archOf: () => 'arm64',
+      drawOf: (secret, node) => secrets.drawOf(secret, node),
       addressOf: nodeAddresses(sessions, leases),
       nextImages: (all) => Promise.resolve(all.map(() => [image.digest])),
     }),
@@ -247,6 +257,8 @@ describe('seed', () => {
     }
     const [first, second] = seeds;
     expect(first?.get('etc/hostname 644')).toBe('red5\n');
+    expect(first?.get('etc/ssh/ssh_host_ed25519_key-cert.pub 644')).toMatch(/^ssh-ed25519-cert-v01@openssh.com /);
+    expect(first?.get('etc/ssh/ssh_known_hosts 644')).toMatch(/^@cert-authority \* ssh-ed25519 /);
     expect(first?.get('etc/machine-id 444')).toMatch(/^[0-9a-f]{32}\n$/);
     expect(first?.get('etc/ssh/ssh_host_ed25519_key 600')).toContain('PRIVATE KEY');
     expect(first?.get('root/.ssh/authorized_keys 600')).toBe(`${operatorKey}\n`);
@@ -265,7 +277,11 @@ describe('seed', () => {
     await handover.plan(token, peer);
     await handover.seed(token, peer, server);
     const content = sessions.of(red5)?.content;
-    expect(content).toMatchObject({ image: hashOf(digest), overlay: hashOf('persistent'), '/etc/hostname': hashOf('644 file red5\n') });
+    expect(content).toMatchObject({
+      image: hashOf(digest),
+      overlay: hashOf('persistent'),
+      '/etc/hostname': hashOf('644 root file red5\n'),
+    });
     expect(JSON.stringify(content)).not.toContain('ssh-ed25519');
   });
   test('the key in it says ready, from the address of the boot alone', async () => {
@@ -287,5 +303,31 @@ describe('seed', () => {
       { what: 'data volume nearly full', detail: '93 %' },
       { what: 'data volume has space again', detail: '12 %' },
     ]);
+    handover.hook(key, peer, 'firstBoot', 'packages', 0);
+    handover.hook(key, peer, 'everyBoot', 'mount', 143);
+    expect(() => handover.hook(key, peer, 'everyBoot', 'a b', 0)).toThrow('There is no such hook');
+    expect(() => handover.hook('wrong', peer, 'everyBoot', 'mount', 0)).toThrow('not of a boot of yours');
+    expect(sessions.of(red5)?.events.slice(-2)).toMatchObject([
+      { what: 'hook done', detail: 'firstBoot packages' },
+      { what: 'hook failed', detail: 'everyBoot mount: exit code 143 (ended after 15 minutes)' },
+    ]);
+  });
+  test('a secret is in the seed, in the stage that only root can read; what is remembered tells it by its draw alone', async () => {
+    const secret = { name: 'k3s', path: '/etc/k3s-token', scope: 'cluster', bytes: 16, encoding: 'hex' } as const;
+    const { handover, boot, sessions } = await start({ own: { secrets: [secret] } });
+    const seeds: Map<string, string>[] = [];
+    for (let count = 0; count < 2; count += 1) {
+      const { token } = boot();
+      await handover.plan(token, peer);
+      seeds.push(await filesOf(await handover.seed(token, peer, server)));
+    }
+    const secretIn = (files: Map<string, string> | undefined): string => {
+      const [, name] = /^file\t(f\d+)\t0600\t-\tno\t\/etc\/k3s-token$/m.exec(files?.get('usr/lib/cardless/stage/list 600') ?? '') ?? [];
+      return files?.get(`usr/lib/cardless/stage/${name} 600`) ?? '';
+    };
+    expect(secretIn(seeds[0])).toMatch(/^[0-9a-f]{32}$/);
+    expect(secretIn(seeds[1])).toBe(secretIn(seeds[0]));
+    expect(Object.keys(sessions.of(red5)?.content ?? {})).toContain('secret k3s');
+    expect(JSON.stringify(sessions.of(red5))).not.toContain(secretIn(seeds[0]));
   });
 });

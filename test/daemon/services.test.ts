@@ -47,6 +47,10 @@ test('a node is given what is on at the interface that it is behind, and plans s
   const contents = new NodeContents({
     authorizedKeys: [],
     addressOf: (node) => node.address,
+    domain: 'cluster.internal',
+    sshCa: 'ssh-ed25519 AAAA ca',
+    archOf: () => 'arm64',
+    drawOf: () => undefined,
     servicesOf: (node) => services.forNode(node),
     nextImages: (all) => Promise.resolve(all.map(() => [])),
   });
@@ -56,7 +60,7 @@ test('a node is given what is on at the interface that it is behind, and plans s
   const units = ['mnt-jobs.mount', 'mnt-jobs.automount', 'remote-fs.target.wants/mnt-jobs.automount'];
   expect(own).toEqual([[time], [time, ...units.map((unit) => `/etc/systemd/system/${unit}`)], [], []]);
   const [, red2] = nodes.list();
-  const mount = red2 && contents.filesOf(red2, nodes.list()).find(({ path }) => path.endsWith('mnt-jobs.mount'));
+  const mount = red2 && contents.of(red2, nodes.list()).files.find(({ path }) => path.endsWith('mnt-jobs.mount'));
   expect(mount?.text).toContain(`What=10.72.0.1:${state}/srv/jobs\n`);
   expect(services.list()).toEqual([]);
   database.close();

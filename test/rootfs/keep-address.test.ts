@@ -86,4 +86,6 @@ test('what somebody made of an interface on the node stays, and no remark piles 
 test('cloud-init does not render a network of its own', async () => {
   const { read } = await keepAddress({ 'etc/cloud/cloud.cfg': '' });
   expect(read('etc/cloud/cloud.cfg.d/99-cardless.cfg')).toBe('network: {config: disabled}\n');
+  const wanted = await keepAddress({ 'etc/cloud/cloud.cfg.d/99-cardless.cfg': 'x', 'etc/cardless/cloud-init/network-config': '{}' });
+  expect(() => wanted.read('etc/cloud/cloud.cfg.d/99-cardless.cfg')).toThrow('ENOENT');
 });

@@ -19,6 +19,8 @@ import { NodeDisksMaker } from '#src/daemon/node-disks.ts';
 import { NodeHandover } from '#src/daemon/node-handover.ts';
 import { createNodeService } from '#src/daemon/node-service.ts';
 import { createOverlayService } from '#src/daemon/overlay-service.ts';
+import { NodeSecrets } from '#src/daemon/secrets.ts';
+import { SshCa } from '#src/daemon/ssh-ca.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
 import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
 import type { BootSession } from '#src/domain/boot-session.ts';
@@ -96,7 +98,16 @@ export async function openHouse({ quotaBytes, freeze = noAgent, linked = false }
   const hostKeys = new HostKeys(join(state, 'keys'));
   const leases = new LeaseStore(database);
   const addressOf = nodeAddresses(sessions, leases);
-  const contents = new NodeContents({ authorizedKeys: [], addressOf, nextImages: (all) => Promise.resolve(all.map(() => [])) });
+  const contents = new NodeContents({
+    authorizedKeys: [],
+    domain: 'cluster.internal',
+    sshCa: 'ssh-ed25519 AAAA ca',
+    archOf: () => 'arm64',
+    drawOf: () => undefined,
+    addressOf,
+    nextImages: (all) => Promise.resolve(all.map(() => [])),
+  });
+  const secrets = new NodeSecrets(join(state, 'keys/_secrets'), systemClock);
   const handover = new NodeHandover({
     nodes,
     leases,
@@ -105,6 +116,9 @@ export async function openHouse({ quotaBytes, freeze = noAgent, linked = false }
     disks,
     exports,
     hostKeys,
+    sshCa: new SshCa(join(state, 'keys/_ca')),
+    domain: 'cluster.internal',
+    secrets,
     contents,
     httpPort: 8067,
     nbdPort: port,
@@ -148,6 +162,8 @@ export async function openHouse({ quotaBytes, freeze = noAgent, linked = false }
     exports,
     turns,
     hostKeys,
+    secrets,
+    contents,
     addressOf,
     facts: { served: [], leaseHolder: () => undefined },
     imageRef: (text) => Promise.resolve(parseImageName(text)),

@@ -8,7 +8,16 @@ const action = z.enum(['add', 'change', 'remove', 'none']);
 export const FleetResult = z.object({
   everybody: z.enum(['change', 'none']),
   groups: z.array(z.object({ name: z.string(), action })),
-  nodes: z.array(z.object({ name: z.string(), action, changes: z.array(Change), record: z.array(z.string()), reboot: z.boolean() })),
+  nodes: z.array(
+    z.object({
+      name: z.string(),
+      action,
+      changes: z.array(Change),
+      record: z.array(z.string()),
+      reboot: z.boolean(),
+      unreachable: z.boolean(),
+    }),
+  ),
   unlisted: z.array(z.string()),
   applied: z.boolean(),
 });
@@ -20,6 +29,7 @@ export const PendingNodes = z.array(
     state: z.enum(['current', 'outdated', 'unknown', 'not running']),
     changes: z.array(Change),
     reboot: z.boolean(),
+    unreachable: z.boolean(),
   }),
 );
 export type PendingNodes = z.infer<typeof PendingNodes>;
@@ -33,7 +43,7 @@ export function fleetText(result: FleetResult): string {
   const rows = nodes.map((node) => [
     `${signs[node.action]} ${node.name}`,
     node.action === 'add' ? 'new' : node.action === 'remove' ? 'removed' : [...node.record, ...changeWords(node.changes)].join(', '),
-    node.action === 'change' ? (node.reboot ? 'at its next boot' : node.changes.length > 0 ? 'live' : 'now') : '',
+    node.action === 'change' ? (node.changes.length > 0 ? whenText(node) : 'now') : '',
   ]);
   return [
     ...(result.everybody === 'change' ? ['~ settings of all nodes'] : []),
@@ -50,9 +60,16 @@ export function pendingText(nodes: PendingNodes): string {
     node.name,
     node.state,
     changeWords(node.changes).join(', '),
-    node.state === 'outdated' ? (node.reboot ? 'at its next boot' : 'live') : '',
+    node.state === 'outdated' ? whenText(node) : '',
   ]);
   return table(['NODE', 'STATE', 'WOULD CHANGE', 'WHEN'], rows);
+}
+
+function whenText({ reboot, unreachable }: { readonly reboot: boolean; readonly unreachable: boolean }): string {
+  if (unreachable) {
+    return 'at its next boot: its agent does not listen';
+  }
+  return reboot ? 'at its next boot' : 'live';
 }
 
 function changeWords(changes: readonly z.infer<typeof Change>[]): string[] {

@@ -17,6 +17,7 @@ import { type ExpandedFleet, expandFleet } from './expand-fleet.ts';
 import { exportFleet } from './export-fleet.ts';
 import type { NodeContents } from './node-contents.ts';
 import { nodesOf } from './select-nodes.ts';
+import { settingProblems } from './setting-problems.ts';
 
 export interface FleetServiceOptions {
   readonly nodes: NodeStore;
@@ -27,6 +28,8 @@ export interface FleetServiceOptions {
   readonly imageRef: (text: string, force: boolean) => Promise<ImageRef>;
   /** They are no longer registered: their boots, overlays and keys go too. */
   readonly afterRemoval: (names: readonly NodeName[]) => Promise<void>;
+  /** Whether the agent of a node would hear of a change. */
+  readonly listens: (node: NodeName) => boolean;
   /** A change is in force: whoever keeps nodes current looks again. */
   readonly onChange: () => void;
 }
@@ -38,6 +41,8 @@ interface NodePlan {
   /** What the registry alone sees: its serial, its group. */
   readonly record: readonly string[];
   readonly reboot: boolean;
+  /** It runs, and nothing that is live would reach it. */
+  readonly unreachable: boolean;
 }
 
 interface GroupPlan {
@@ -103,7 +108,14 @@ async function readFleet(request: FleetApply, options: FleetServiceOptions): Pro
   const problems = await imageProblems(expanded, request.force, options);
   const target = targetOf(file, options.nodes);
   const before = { nodes: options.nodes.list(), groups: options.nodes.fleet.groups };
-  refuse([...expanded.problems, ...checkFleet(target, before, options.facts, placesIn(expanded)), ...problems]);
+  const placeOf = placesIn(expanded);
+  const after = options.nodes.preview(changeTo(file, options.nodes));
+  refuse([
+    ...expanded.problems,
+    ...checkFleet(target, before, options.facts, placeOf),
+    ...settingProblems(after, target, options.contents, placeOf),
+    ...problems,
+  ]);
   return file;
 }
 
@@ -205,7 +217,8 @@ function changeTo(file: ReadFleet, nodes: NodeStore): FleetChange {
   return { groups, everybody, dns, add, update, remove };
 }
 
-async function compareFleets(file: ReadFleet, { nodes, contents }: FleetServiceOptions): Promise<FleetPlan> {
+async function compareFleets(file: ReadFleet, options: FleetServiceOptions): Promise<FleetPlan> {
+  const { nodes, contents } = options;
   const change = changeTo(file, nodes);
   const [before, after] = [nodes.list(), nodes.preview(change)];
   const [partsBefore, partsAfter] = await Promise.all([contents.partsOf(before, before), contents.partsOf(after, after)]);
@@ -216,9 +229,25 @@ async function compareFleets(file: ReadFleet, { nodes, contents }: FleetServiceO
     const changes = old ? compareContent(valuesOf(old.parts), partsAfter[index] ?? []) : [];
     const record = old ? recordChanges(old.node, node) : [];
     const action = old ? (changes.length + record.length > 0 ? 'change' : 'none') : 'add';
-    return { name: node.name, action, changes, record, reboot: changes.some(({ live }) => !live) };
+    return {
+      name: node.name,
+      action,
+      changes,
+      record,
+      reboot: changes.some(({ live }) => !live),
+      unreachable: isUnreachable(node.name, options),
+    };
   });
-  const removed = change.remove.map((name): NodePlan => ({ name, action: 'remove', changes: [], record: [], reboot: false }));
+  const removed = change.remove.map(
+    (name): NodePlan => ({
+      name,
+      action: 'remove',
+      changes: [],
+      record: [],
+      reboot: false,
+      unreachable: false,
+    }),
+  );
   return {
     everybody: isDeepStrictEqual(nodes.fleet.everybody, change.everybody) ? 'none' : 'change',
     groups: comparedGroups(nodes.fleet.groups, change.groups),
@@ -265,7 +294,8 @@ function valuesOf(parts: readonly { readonly what: string; readonly value: strin
 }
 
 /** Nodes whose running system was given something else than they would be given now. */
-async function pendingOf(chosen: readonly Node[], { nodes, sessions, contents }: FleetServiceOptions): Promise<object[]> {
+async function pendingOf(chosen: readonly Node[], options: FleetServiceOptions): Promise<object[]> {
+  const { nodes, sessions, contents } = options;
   const parts = await contents.partsOf(chosen, nodes.list());
   return chosen.map((node, index) => {
     const session = sessions.of(node.name);
@@ -277,6 +307,11 @@ async function pendingOf(chosen: readonly Node[], { nodes, sessions, contents }:
       state: given ? (changes.length === 0 ? 'current' : 'outdated') : runs ? 'unknown' : 'not running',
       changes,
       reboot: changes.some(({ live }) => !live),
+      unreachable: isUnreachable(node.name, options),
     };
   });
+}
+
+function isUnreachable(node: NodeName, { sessions, listens }: FleetServiceOptions): boolean {
+  return sessions.of(node)?.outcome === 'ready' && !listens(node);
 }

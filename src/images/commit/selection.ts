@@ -9,6 +9,8 @@ export interface Choice {
   /** Patterns as in `Rule.path`. */
   readonly exclude: readonly string[];
   readonly keepAptLists: boolean;
+  /** Files that the node has from its settings, secrets among them. */
+  readonly given?: readonly string[];
 }
 
 const notChosen = 'not below --paths';
@@ -42,11 +44,14 @@ export function select(changes: readonly Change[], choice: Choice): Selection {
   };
 }
 
-function reasonToLeaveOut(change: Change, { paths, exclude }: Choice, table: readonly Rule[]): string | undefined {
+function reasonToLeaveOut(change: Change, { paths, exclude, given = [] }: Choice, table: readonly Rule[]): string | undefined {
   const { path } = change;
   const rule = ruleFor(path, change.type === 'directory' && change.change !== 'removed', table);
   if (rule) {
     return rule.reason;
+  }
+  if (given.includes(path)) {
+    return 'given to the node by its settings';
   }
   if (paths.length > 0 && !paths.some((wanted) => covers(wanted, path))) {
     return notChosen;

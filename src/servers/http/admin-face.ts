@@ -11,6 +11,7 @@ import { addNodeRoutes, type NodeAdmin } from './admin/node-routes.ts';
 import { addOrderRoutes, type OrderAdmin } from './admin/order-routes.ts';
 import { addOverlayRoutes, type OverlayAdmin } from './admin/overlay-routes.ts';
 import { addPowerRoutes, type PowerAdmin } from './admin/power-routes.ts';
+import { addSecretRoutes, type SecretAdmin } from './admin/secret-routes.ts';
 import { addServiceRoutes, type ServiceAdmin } from './admin/service-routes.ts';
 import { addSshRoutes, type SshAdmin } from './admin/ssh-routes.ts';
 import { addVersionRoutes, type VersionAdmin } from './admin/version-routes.ts';
@@ -25,6 +26,7 @@ export interface AdminOptions {
   readonly exports: ExportAdmin;
   readonly ssh: SshAdmin;
   readonly claims: ClaimAdmin;
+  readonly secrets: SecretAdmin;
   readonly images: ImageAdmin;
   readonly versions: VersionAdmin;
   readonly commits: CommitAdmin;
@@ -60,6 +62,7 @@ export function createAdminFace(options: AdminOptions): Express {
   addExportRoutes(api, options.exports);
   addSshRoutes(api, options.ssh);
   addClaimRoutes(api, options.claims);
+  addSecretRoutes(api, options.secrets);
   addImageRoutes(api, options.images);
   addVersionRoutes(api, options.versions);
   addCommitRoutes(api, options.commits);

@@ -4,6 +4,7 @@ import { UserError } from '../../domain/errors.ts';
 import { type Ipv4, parseIpv4 } from '../../domain/ipv4.ts';
 import { type AgentFaceOptions, createAgentFace } from './agent-face.ts';
 import { createPiBoot, type PiBootOptions } from './pi-boot.ts';
+import { createRefreshFace, type RefreshFaceOptions } from './refresh-face.ts';
 
 export interface NodeFaceOptions {
   readonly ipxeStart: () => string;
@@ -21,6 +22,9 @@ export interface NodeFaceOptions {
   /** `said` is what the node tells about its hardware. */
   readonly ready: (key: string, peer: Ipv4, said: string) => void;
   readonly agent: AgentFaceOptions;
+  readonly refresh: RefreshFaceOptions;
+  /** How a script of the operator ended. */
+  readonly hook: (key: string, peer: Ipv4, kind: string, name: string, code: number) => void;
   /** How full a file system of the node that runs is. */
   readonly space: (key: string, peer: Ipv4, what: string, percent: number) => void;
   readonly piBoot: PiBootOptions;
@@ -68,7 +72,14 @@ export function createNodeFace(options: NodeFaceOptions): Express {
     options.ready(tokenOf(request), peerOf(request), textOf(request.body));
     response.status(204).end();
   });
-  app.use(createAgentFace(options.agent, (request) => ({ key: tokenOf(request), peer: peerOf(request) })));
+  const whoAsks = (request: Request): { key: string; peer: Ipv4 } => ({ key: tokenOf(request), peer: peerOf(request) });
+  app.use(createAgentFace(options.agent, whoAsks));
+  app.use(createRefreshFace(options.refresh, whoAsks));
+  app.post('/v1/agent/hook/:kind/:name', text, (request, response) => {
+    const code = Number(/^\d{1,3}$/.exec(textOf(request.body).trim())?.[0] ?? '255');
+    options.hook(tokenOf(request), peerOf(request), String(request.params['kind']), String(request.params['name']), code);
+    response.status(204).end();
+  });
   app.post('/v1/space/:what', text, (request, response) => {
     const percent = /^(\d{1,3})%?\s*$/.exec(textOf(request.body))?.[1];
     if (percent === undefined) {

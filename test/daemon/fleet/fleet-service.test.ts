@@ -7,6 +7,7 @@ import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { createFleetService } from '#src/daemon/fleet/fleet-service.ts';
 import { NodeContents } from '#src/daemon/fleet/node-contents.ts';
 import { UserError } from '#src/domain/errors.ts';
+import { parseImageDigest } from '#src/domain/image.ts';
 import { parseImageRef } from '#src/domain/image-ref.ts';
 import { parseIpv4, parseSubnet } from '#src/domain/ipv4.ts';
 import { type NodeName, parseNodeName } from '#src/domain/node.ts';
@@ -32,7 +33,7 @@ nodes:
   blue[1-2]:
 `;
 
-function start() {
+function start(listens = true) {
   const file = join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db');
   const database = openDatabase(file);
   const nodes = new NodeStore(database);
@@ -47,6 +48,10 @@ function start() {
     sessions,
     contents: new NodeContents({
       authorizedKeys: [],
+      domain: 'cluster.internal',
+      sshCa: 'ssh-ed25519 AAAA ca',
+      archOf: () => 'arm64',
+      drawOf: () => undefined,
       addressOf: (node) => node.address,
       nextImages: (all) => Promise.resolve(all.map(() => [])),
     }),
@@ -63,6 +68,7 @@ function start() {
       removed.push(...names);
       return Promise.resolve();
     },
+    listens: () => listens,
     onChange: () => {},
   });
   type Result = Readonly<{
@@ -83,7 +89,7 @@ function start() {
       remember: true,
       ...change,
     })) as Result;
-  return { file, nodes, service, apply, removed, duringLookup };
+  return { file, nodes, sessions, service, apply, removed, duringLookup };
 }
 
 const actions = (result: { nodes: { name: string; action: string }[] }): Record<string, string> =>
@@ -279,4 +285,77 @@ test('a hundred nodes are planned', async () => {
   await apply(many);
   const result = await apply(many.replace('w: {}', 'w: {timeZone: Europe/Berlin}'), { dryRun: true });
   expect(result.nodes).toHaveLength(100);
+});
+
+test('templates and paths that cannot be given to nodes are told for each of them, with file and line', async () => {
+  const { nodes, apply } = start();
+  await apply(cluster);
+  const before = nodes.list();
+  const text = `settings:
+  variables: {port: 80}
+groups:
+  workers:
+    files:
+      - {path: /etc/app.conf, template: true, content: "# app\\nport={{ variables.prot }}"}
+      - {path: /etc/fine.conf, template: true, content: "{{ variables.port }} {{ cluster.domain }} {{ nodes.size }}"}
+nodes:
+  red[5-7]: {group: workers}
+  blue[1-2]:
+    files:
+      - {path: /etc/passwd, content: x}
+      - {path: /run/x, content: x}
+      - {path: /etc/a, content: x}
+      - {path: /etc/a/b, content: x}
+    secrets: [{name: k, path: /etc/a}]
+`;
+  const said = await apply(text).then(() => '', String);
+  for (const name of ['red5', 'red6', 'red7']) {
+    expect(said).toContain(`line 6: ${name}: /etc/app.conf, line 2: undefined variable: variables.prot`);
+  }
+  for (const name of ['blue1', 'blue2']) {
+    expect(said).toContain(`line 12: ${name}: /etc/passwd is written at each boot from users`);
+    expect(said).toContain(`line 13: ${name}: /run/x would not be seen`);
+    expect(said).toContain(`line 15: ${name}: /etc/a/b cannot be a file while /etc/a is one`);
+    expect(said).toContain(`line 16: ${name}: /etc/a is also the path of a file`);
+  }
+  expect(said).toContain('is wrong in 11 places');
+  expect(nodes.list()).toEqual(before);
+});
+
+test('users change live; what a user cannot be is refused', async () => {
+  const { apply } = start();
+  await apply(cluster);
+  const withAnn = cluster.replace('parent: lab', `parent: lab\n    users: [{name: ann, authorizedKeys: [${operatorKey}]}]`);
+  const plan = await apply(withAnn, { dryRun: true });
+  expect(plan.nodes.find(({ name }) => name === 'red5')).toMatchObject({
+    changes: [
+      { what: 'user ann', change: 'added', live: true },
+      { what: '/etc/cardless/keys/ann', change: 'added', live: true },
+    ],
+    reboot: false,
+  });
+  await apply(withAnn);
+  const gone = await apply(cluster, { dryRun: true });
+  expect(gone.nodes.find(({ name }) => name === 'red5')).toMatchObject({ changes: [{ change: 'removed', live: true }, {}], reboot: false });
+  const wrong =
+    'settings:\n  users:\n    - {name: root}\n    - {name: a, uid: 2000}\n    - {name: b, uid: 2000, shell: "/bin/a:b"}\nnodes: {red5: {}}';
+  const said = await apply(wrong).then(() => '', String);
+  expect(said).toContain('line 3: red5: the user root belongs to the system; authorizedKeys is for its keys');
+  expect(said).toContain('line 5: red5: the users a and b have the same uid 2000');
+  expect(said).toContain('line 5: red5: "/bin/a:b" cannot be the shell of b');
+});
+
+test.each([true, false])('a plan tells whether the agent of a node that runs would hear of it (%s)', async (listens) => {
+  const { nodes, sessions, service, apply } = start(listens);
+  await apply(cluster);
+  const name = parseNodeName('red5');
+  sessions.open({ node: name, arch: 'arm64', client: 'pi3-rom', digest: parseImageDigest('a'.repeat(64)) });
+  sessions.change(name, { outcome: 'ready', content: { '/etc/hosts': 'live 0', '/etc/gone': 'live 0', overlay: '0' } });
+  const plan = await apply(cluster.replace('room: 12', 'room: 13'), { dryRun: true });
+  expect(plan.nodes.find((node) => node.name === 'red5')).toMatchObject({ unreachable: !listens });
+  expect(plan.nodes.find((node) => node.name === 'blue1')).toMatchObject({ unreachable: false });
+  const [pending] = (await service.pending('red5')) as [{ changes: object[] }];
+  expect(pending).toMatchObject({ state: 'outdated', unreachable: !listens });
+  expect(pending.changes).toContainEqual({ what: '/etc/gone', change: 'removed', live: true });
+  expect(nodes.list()).toHaveLength(5);
 });

@@ -7,7 +7,7 @@ import type { Change } from '#src/images/commit/change.ts';
 import { covers, reachesInto, ruleFor } from '#src/images/commit/rules.ts';
 import { type Choice, select } from '#src/images/commit/selection.ts';
 import { seedFiles } from '#src/policy/render-seed.ts';
-import { operatorKey, testNode } from '../../support/nodes.ts';
+import { seedFacts } from '../../support/seed-facts.ts';
 
 const all: Choice = { paths: [], exclude: [], keepAptLists: false };
 
@@ -17,8 +17,10 @@ function added(path: string, type: Change['type'] = 'file'): Change {
 
 async function seedPaths(): Promise<string[]> {
   const seed = await packSeed({
-    files: seedFiles({ node: testNode('red5'), machineId: 'f'.repeat(32), authorizedKeys: [operatorKey], hosts: [] }),
-    hostKey: { privateKey: 'private', publicKey: 'public' },
+    files: seedFiles(seedFacts()),
+    accounts: '',
+    identity: { privateKey: 'private', publicKey: 'public', machineId: 'f'.repeat(32) },
+    hostCertificate: 'certificate',
     agentKey: 'secret',
     server: parseIpv4('10.0.0.1'),
     httpPort: 80,
@@ -89,6 +91,12 @@ describe('selection', () => {
 
   test('identity is left out, whatever --paths says', () => {
     expect(select([added('/etc/machine-id')], { ...all, paths: ['/etc'] }).taken).toEqual([]);
+  });
+
+  test('what the settings of the node gave it is left out: a secret above all', () => {
+    const { taken, leftOut } = select([added('/etc/app.key'), added('/etc/app.key.own')], { ...all, given: ['/etc/app.key'] });
+    expect(paths(taken)).toEqual(['/etc/app.key.own']);
+    expect(leftOut.map(({ reason }) => reason)).toEqual(['given to the node by its settings']);
   });
 
   test("--exclude, and apt's lists when they are wanted", () => {

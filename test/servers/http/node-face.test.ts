@@ -34,6 +34,8 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
         : Promise.reject(new UserError('not-found', 'There is no such export here')),
     ready: (key) => (key === 'agent' ? undefined : refuse()),
     agent: { order: () => Promise.resolve(''), frozen: () => Promise.resolve(), thawed: refuse, answered: refuse },
+    refresh: { archive: refuse, refreshed: refuse },
+    hook: (key, _peer, kind, name, code) => void asked.push(`${key} ${kind} ${name} ${code}`),
     space: (key, _peer, what, percent) => (key === 'agent' && what === 'data' && percent === 93 ? undefined : refuse()),
     piBoot: { file: refuse },
     onFailure: (error) => {

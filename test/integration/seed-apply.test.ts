@@ -1,0 +1,92 @@
+import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { expect, test } from 'vitest';
+import { debianRoot, nodeRoot } from '../support/node-root.ts';
+
+test('files: with mode and owner by name, rendered, taken away, and given back as the image has them', async () => {
+  using node = await nodeRoot();
+  mkdirSync(node.at('srv'), { recursive: true });
+  symlinkSync('/srv', node.at('opt'));
+  writeFileSync(node.at('etc/old.conf'), 'old');
+  const files = [
+    { path: '/etc/app/name.conf', content: 'name={{ node.name }}\n', template: true, mode: '0640', owner: 'pi:adm' },
+    { path: '/etc/of pi', content: 'x', owner: 'pi' },
+    { path: '/opt/deep/file', content: 'through a link\n' },
+    { path: '/etc/motd', content: 'ours\n' },
+    { path: '/etc/old.conf' },
+    { path: '/etc/nobody', content: 'x', owner: 'nobody-here' },
+    { path: '/etc/skel', content: 'x' },
+  ];
+  const said = [
+    '/etc/nobody belongs to root, for there is no nobody-here here',
+    '/etc/skel is a directory here',
+    '/etc/skel cannot be written',
+  ];
+  expect(await node.boot({ files })).toEqual(said);
+  const state = (): unknown[] => [
+    [node.read('etc/app/name.conf'), node.stat('etc/app/name.conf'), node.stat('etc/app')],
+    node.stat('etc/of pi'),
+    node.read('srv/deep/file'),
+    node.read('etc/motd'),
+    node.exists('etc/old.conf'),
+    node.exists('usr/lib/cardless/stage'),
+    node.read('etc/machine-id'),
+  ];
+  const wanted = [
+    ['name=red5\n', '640 1000:4', '755 0:0'],
+    '644 1000:1000',
+    'through a link\n',
+    'ours\n',
+    false,
+    false,
+    `${'f'.repeat(32)}\n`,
+  ];
+  expect(state()).toEqual(wanted);
+  expect(await node.boot({ files })).toEqual(said);
+  expect(state()).toEqual(wanted);
+
+  expect(await node.boot({ files: [] })).toEqual([]);
+  expect([node.read('etc/motd'), node.exists('etc/app/name.conf'), node.exists('srv/deep/file')]).toEqual(['of the image\n', false, false]);
+});
+
+test('a refresh writes what is live, and leaves the rest to the next boot', async () => {
+  using node = await nodeRoot();
+  const live = { path: '/etc/live', content: 'one', live: true };
+  const still = { path: '/etc/still', content: 'one' };
+  await node.boot({ files: [live, still, { path: '/etc/gone', content: 'x', live: true }] });
+  expect(await node.refresh({ files: [{ ...live, content: 'two' }] })).toEqual([]);
+  expect([node.read('etc/live'), node.read('etc/still'), node.exists('etc/gone')]).toEqual(['two', 'one', false]);
+  expect([node.read('etc/hostname'), node.exists('run/cardless/refresh/usr/lib/cardless/stage')]).toEqual(['red5\n', false]);
+  await node.boot({ files: [] });
+  expect([node.exists('etc/live'), node.exists('etc/still')]).toEqual([false, false]);
+});
+
+test('links that a user has put where files go are replaced, and never followed', async () => {
+  using node = await nodeRoot();
+  mkdirSync(node.at('home/pi'));
+  for (const [target, name] of [
+    ['/etc', 'home/pi/to-directory'],
+    ['/etc/shadow', 'home/pi/to-file'],
+    ['/etc/shadow', 'home/pi/to-file.cardless-new'],
+  ] as const) {
+    symlinkSync(target, node.at(name));
+  }
+  const shadow = node.read('etc/shadow');
+  const files = ['to-directory', 'to-file'].map((name) => ({ path: `/home/pi/${name}`, content: 'x', owner: 'pi' }));
+  expect(await node.boot({ files })).toEqual([]);
+  expect(files.map(({ path }) => [node.read(path), node.stat(path)])).toEqual(files.map(() => ['x', '644 1000:1000']));
+  expect([node.read('etc/shadow'), node.stat('etc/shadow'), node.exists('etc/to-directory')]).toEqual([shadow, '640 0:0', false]);
+});
+
+test('an sshd without sshd_config.d has what the server says in its own file, once and first', async () => {
+  using node = await nodeRoot({ ...debianRoot, 'etc/ssh/sshd_config': 'PasswordAuthentication yes\n' });
+  await node.boot({});
+  await node.boot({});
+  const text = node.read('etc/ssh/sshd_config');
+  expect(text).toMatch(
+    /^# cardless begin\nHostKey .*\n(.*\n)*PasswordAuthentication no\n(.*\n)*# cardless end\nPasswordAuthentication yes\n$/,
+  );
+  expect(text.match(/cardless begin/g)).toHaveLength(1);
+  using modern = await nodeRoot({ ...debianRoot, 'etc/ssh/sshd_config': 'Include /etc/ssh/sshd_config.d/*.conf\n' });
+  await modern.boot({});
+  expect(modern.read('etc/ssh/sshd_config')).toBe('Include /etc/ssh/sshd_config.d/*.conf\n');
+});
