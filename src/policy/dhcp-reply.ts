@@ -55,7 +55,13 @@ const madeFor = new WeakMap<object, LinkOptions>();
 function linkOptions(facts: ReplyFacts): LinkOptions {
   const { subnet, router, dns, leaseSeconds } = facts;
   const known = subnet && madeFor.get(subnet);
-  if (known && known.of.server === facts.server && known.of.router === router && known.of.dns === dns && known.of.leaseSeconds === leaseSeconds) {
+  if (
+    known &&
+    known.of.server === facts.server &&
+    known.of.router === router &&
+    known.of.dns === dns &&
+    known.of.leaseSeconds === leaseSeconds
+  ) {
     return known;
   }
   const made: LinkOptions = {
