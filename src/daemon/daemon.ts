@@ -121,8 +121,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const hostKeys = new HostKeys(places.keys);
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
-  const programs = await bootProgramPlaces(places.cache);
-  const programFiles = bootAssets(programs, cache);
+  const programFiles = bootAssets(await bootProgramPlaces(places.cache), cache);
   const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours, isLeased, clock });
   const imagePath = (image: Image, file: string): string => images.pathOf(image.digest, file);
   const ofImage = imageFiles(imagePath, cache);
@@ -218,7 +217,6 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     }),
   });
   const onFailure = (error: unknown): void => log.error({ err: error }, 'request failed');
-  const imageAdmin = createImageService({ places, versions, jobs });
   const versionAdmin = createVersionService(versions, new ImageInspection({ places, settings, images, versions, jobs }));
   const copies = new DiskCopies({ overlays, sessions, exports, agents, hold, clock });
   const commits = createCommitService({ places, nodes, sessions, images, overlays, jobs, copies, turns, space, clock });
@@ -241,7 +239,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   });
   const face = createAdminFace({
     ...admin,
-    images: imageAdmin,
+    images: createImageService({ places, versions, jobs }),
     versions: versionAdmin,
     commits,
     overlays: overlayAdmin,
