@@ -64,9 +64,11 @@ test('a PC whose disk image was imported boots to ready, and nothing of the disk
   await pc.powerOn();
   await ready(lab.server, 'pc1', pc);
   const ssh = (command: string): Promise<string> => lab.server.ssh('pc1', command, new AbortController().signal);
-  expect(await ssh('systemctl is-active systemd-networkd; networkctl --no-pager status eth0')).toMatch(
-    /^active\n.*00-cardless\.network.*\(configured\)/s,
-  );
+  // What networkctl shows, which needs a D-Bus that a small system does not have.
+  const link = await ssh('systemctl is-active systemd-networkd; cat /run/systemd/netif/links/$(cat /sys/class/net/eth0/ifindex)');
+  expect(link).toMatch(/^active\n/);
+  expect(link).toMatch(/^ADMIN_STATE=configured$/m);
+  expect(link).toMatch(/^NETWORK_FILE=\/etc\/systemd\/network\/00-cardless\.network$/m);
   expect(await ssh('ip -o -4 address show eth0')).not.toContain('dynamic');
   expect(await ssh('systemctl --failed --no-legend')).toBe('');
   expect(await ssh('wc -l </proc/swaps; cat /etc/machine-id; test -e /swapfile || echo gone')).toMatch(

@@ -51,6 +51,7 @@ test('the commands of the README work as they are written', async () => {
         await until(
           async () => (await cardless(['--state', state, 'node', 'list'])).code === 0 && said.join('\n').includes('"msg":"ready"'),
           `${command}\n${said.join('\n')}`,
+          120_000,
         );
         said.length = 0;
       } else {

@@ -2,24 +2,22 @@
 import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Places } from '../config/places.ts';
-import type { InterfaceSettings, Settings } from '../config/schema.ts';
+import type { Settings } from '../config/schema.ts';
 import type { Image } from '../domain/image.ts';
 import { contains, type Ipv4 } from '../domain/ipv4.ts';
 import { bootProgramPlaces } from '../images/boot-programs.ts';
 import { ImageCatalog } from '../images/catalog.ts';
 import type { Logger } from '../log/logger.ts';
-import { findInterface, type InterfaceFacts, listInterfaces, readNeighbours } from '../net/interfaces.ts';
+import { findInterface, listInterfaces, readNeighbours } from '../net/interfaces.ts';
 import { DataVolumes } from '../overlays/data-volumes.ts';
 import { MergedViews } from '../overlays/merged-view.ts';
 import { OverlayDisks } from '../overlays/overlay-disks.ts';
 import { StoreSpace } from '../overlays/store-space.ts';
 import { Turns } from '../overlays/turns.ts';
 import { kernelFiles } from '../policy/pi-kernels.ts';
-import { plainKernelFile, renderIpxeStart } from '../policy/render-config.ts';
-import { listenTcp, listenUnix } from '../servers/http/listen.ts';
-import { createNodeFace } from '../servers/http/node-face.ts';
+import { plainKernelFile } from '../policy/render-config.ts';
+import { listenUnix } from '../servers/http/listen.ts';
 import { fenceDisks, holdDisk } from '../servers/nbd/fence.ts';
-import { NbdServer } from '../servers/nbd/nbd-server.ts';
 import { DataThreads } from '../servers/tftp/data-threads.ts';
 import { ClaimStore } from '../store/claims.ts';
 import { openDatabase } from '../store/database.ts';
@@ -31,9 +29,8 @@ import { SessionStore } from '../store/sessions.ts';
 import { AgentOrders } from './agent-orders.ts';
 import { loadBootKey } from './boot-key.ts';
 import { BootRamdisks } from './boot-ramdisk.ts';
-import { BootService, type Face } from './boot-service.ts';
+import { BootService } from './boot-service.ts';
 import { BootSessions } from './boot-sessions.ts';
-import { startDhcp } from './dhcp-service.ts';
 import { DiskCopies } from './disk-copies.ts';
 import { Exports } from './exports.ts';
 import { bootAssets, FileCache, imageFiles, perNodeText, plainKernel } from './file-sources.ts';
@@ -44,22 +41,20 @@ import { InterfaceWatch } from './interface-watch.ts';
 import { Jobs } from './jobs.ts';
 import { openKeys } from './kept-keys.ts';
 import { LiveRefresh } from './live-refresh.ts';
-import { startNetconsole } from './netconsole-service.ts';
 import { nodeAddresses, nodeArchitectures } from './node-addresses.ts';
 import { NodeDisksMaker } from './node-disks.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
-import { assertPortFree, orNamePortOwner } from './open-port.ts';
 import { createOperatorFace } from './operator-face.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
-import { piHttpBoot, ramdiskSource } from './pi-boot-files.ts';
+import { ramdiskSource } from './pi-boot-files.ts';
 import { refuseAfterCrash } from './refuse-after-crash.ts';
+import { type ServedInterface, type ServingParts, type ServingState, serveInterface } from './serve-interface.ts';
 import { Services } from './services/services.ts';
 import { lockState } from './state-lock.ts';
 import { StoreWatch } from './store-watch.ts';
 import { systemClock } from './system-clock.ts';
 import { TftpReports } from './tftp-reports.ts';
-import { startTftp } from './tftp-service.ts';
 import { UnclaimedBoards } from './unclaimed.ts';
 
 /** Leases that are new within this time share one write to the disk. */
@@ -122,8 +117,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   const keys = await openKeys(places.keys, nodes, clock);
   const unclaimed = new UnclaimedBoards(clock);
   const cache = new FileCache(fileCacheBytes);
-  const programs = await bootProgramPlaces(places.cache);
-  const programFiles = bootAssets(programs, cache);
+  const programFiles = bootAssets(await bootProgramPlaces(places.cache), cache);
   const finder = new NodeFinder({ nodes, leases, neighbours: readNeighbours, isLeased, clock });
   const imagePath = (image: Image, file: string): string => images.pathOf(image.digest, file);
   const ofImage = imageFiles(imagePath, cache);
@@ -196,17 +190,34 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   });
   const refresh = stack.use(new LiveRefresh({ nodes, sessions, contents, agents, addressOf, clock, log }));
   const threads = settings.tftpThreads === 0 ? undefined : stack.use(new DataThreads(settings.tftpThreads));
-  const dhcpStatus = new Map<string, () => object>();
-  const counters = { badDhcp: 0, badTftp: 0 };
-  const countBadTftp = (): void => {
-    counters.badTftp += 1;
-  };
+  const serving: ServingState = { dhcp: new Map(), badPackets: { badDhcp: 0, badTftp: 0 } };
 
   const storeWatch = stack.use(new StoreWatch({ space, directories: [overlays.directory, data.directory], fences, clock, log }));
   await storeWatch.start();
   await services.restore();
   await refuseAfterCrash({ exports, nodes, sessions, data, log });
-  const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve: serveInterface, clock, log }));
+  const parts: ServingParts = {
+    places,
+    settings,
+    nodes,
+    leases,
+    sessions,
+    finder,
+    boot,
+    ramdisks,
+    handover,
+    agents,
+    refresh,
+    exportFiles: exporting.files,
+    services,
+    reports,
+    threads,
+    isOurs: (address) => interfaces.some((entry) => entry.facts.address === address),
+    clock,
+    log,
+  };
+  const serve = (entry: ServedInterface): Promise<AsyncDisposable> => serveInterface(parts, serving, entry);
+  const watch = stack.use(new InterfaceWatch({ interfaces, list: listInterfaces, serve, clock, log }));
   await watch.start();
   exports.startServing(clock);
   exporting.files.start();
@@ -255,9 +266,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         name,
         mode,
         address: facts.address,
-        ...dhcpStatus.get(name)?.(),
+        ...serving.dhcp.get(name)?.(),
       })),
-      badPackets: counters,
+      badPackets: serving.badPackets,
     }),
     clock,
     log,
@@ -282,78 +293,6 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
         wanted.mode === 'full' &&
         [wanted.subnet ?? facts.subnet, ...wanted.relayed.map(({ subnet }) => subnet)].some((subnet) => contains(subnet, address)),
     );
-  }
-
-  async function serveInterface({
-    settings: wanted,
-    facts,
-  }: {
-    settings: InterfaceSettings;
-    facts: InterfaceFacts;
-  }): Promise<AsyncDisposable> {
-    await using stack = new AsyncDisposableStack();
-    const face: Face = { name: facts.name, address: facts.address };
-    const dhcp = stack.use(
-      await startDhcp({
-        wanted,
-        facts,
-        nodes,
-        leases,
-        finder,
-        clock,
-        log,
-        settings,
-        isOurs: (address) => interfaces.some((entry) => entry.facts.address === address),
-        report: (report) => boot.onDhcp(report, face),
-        onBadPacket: () => {
-          counters.badDhcp += 1;
-        },
-      }),
-    );
-    dhcpStatus.set(facts.name, dhcp.status);
-    stack.use(await services.start(wanted, facts));
-    await orNamePortOwner('udp', 69, facts.address, () => {
-      startTftp({ settings, wanted, facts, boot, reports, threads, clock, log, onBadPacket: countBadTftp }, stack);
-      return Promise.resolve();
-    });
-    stack.defer(startNetconsole({ interfaceName: facts.name, port: settings.netconsolePort, nodes, sessions, clock, log }));
-    await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
-      stack.use(await listenTcp(nodeFace(face), facts.address, settings.httpPort)),
-    );
-    const nbd = new NbdServer({
-      address: facts.address,
-      port: settings.nbdPort,
-      directory: join(places.run, facts.name),
-      exports: places.exports,
-      fences: places.fences,
-      clock,
-      assertPortFree: () => assertPortFree(settings.nbdPort, facts.address),
-      onEvent: (what, fields) => log.info(fields, what),
-    });
-    stack.use(nbd);
-    await nbd.start();
-    return stack.move();
-  }
-
-  function nodeFace(face: Face): ReturnType<typeof createNodeFace> {
-    return createNodeFace({
-      ipxeStart: () => renderIpxeStart(face.address, settings.httpPort),
-      ipxeBoot: (query, peer) => boot.ipxeBoot(query, peer, face),
-      bootFile: (token, name) => boot.bootFile(token, name),
-      program: (name, peer) => boot.bootProgram(name, peer),
-      grubConfig: (peer) => boot.grubConfig(peer, face),
-      plan: (token, peer) => handover.plan(token, peer),
-      seed: (token, peer) => handover.seed(token, peer, face.address),
-      event: (token, peer, name, detail) => handover.event(token, peer, name, detail),
-      ready: (key, peer, said) => handover.ready(key, peer, said),
-      agent: agents,
-      refresh,
-      hook: (key, peer, kind, name, code) => handover.hook(key, peer, kind, name, code),
-      space: (key, peer, what, percent) => handover.space(key, peer, what, percent),
-      export: exporting.files.published,
-      piBoot: piHttpBoot({ boot, ramdisks, sessions, log }, face),
-      onFailure: (error) => log.error({ err: error }, 'node request failed'),
-    });
   }
 }
 

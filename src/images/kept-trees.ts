@@ -113,8 +113,12 @@ function isOld(usedAt: Date | undefined, now: Date): boolean {
 /** Of what was never finished, when it was begun. */
 async function lastUse(directory: string): Promise<Date | undefined> {
   const itself = await stat(directory).catch(undefinedIfMissing);
-  const used = itself?.isDirectory() ? await stat(join(directory, partsFile)).catch(undefinedIfMissing) : undefined;
-  return used?.mtime ?? itself?.mtime;
+  // A plain file is no tree of ours, and none to be removed.
+  if (!itself?.isDirectory()) {
+    return undefined;
+  }
+  const used = await stat(join(directory, partsFile)).catch(undefinedIfMissing);
+  return (used ?? itself).mtime;
 }
 
 async function bytesOf(directory: string): Promise<number> {

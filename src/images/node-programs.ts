@@ -90,7 +90,7 @@ async function unpackBusybox(arch: Architecture, work: string, signal: AbortSign
   const [file, contained] = containedCommand('mmdebstrap', args);
   const said: string[] = [];
   try {
-    await run(file, contained, { signal, env: { LC_ALL: 'C.UTF-8' }, onLine: (line) => said.push(line) });
+    await run(file, contained, { signal, onLine: (line) => said.push(line) });
   } catch (error) {
     throw (error instanceof UserError && error.code === 'failed' && readMirrorFailure(said, suite)) || error;
   }

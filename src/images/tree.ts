@@ -92,7 +92,7 @@ async function bootstrap(recipe: Recipe, arch: Architecture, tree: string, debs:
   try {
     await run(file, contained, {
       signal: options.signal,
-      env: { SOURCE_DATE_EPOCH: '0', LC_ALL: 'C.UTF-8' },
+      env: { SOURCE_DATE_EPOCH: '0' },
       onLine: (line) => {
         said.push(line);
         said.splice(0, said.length - keptLines);

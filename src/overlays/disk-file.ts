@@ -1,5 +1,4 @@
 /** ext4 in sparse files: made, copied, checked and grown without ever being half of anything under its own name. */
-
 import { mkdir, readdir, rename, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { systemCode, UserError } from '../domain/errors.ts';

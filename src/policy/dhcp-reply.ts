@@ -52,7 +52,6 @@ export function nakReply(request: DhcpMessage, facts: ReplyFacts): DhcpMessage {
 
 interface LinkOptions {
   readonly of: ReplyFacts;
-  readonly server: DhcpOption;
   readonly times: readonly DhcpOption[];
   readonly link: readonly DhcpOption[];
 }
@@ -65,17 +64,16 @@ function linkOptions(facts: ReplyFacts): LinkOptions {
   const known = subnet && madeFor.get(subnet);
   if (
     known &&
-    known.of.server === facts.server &&
     known.of.router === router &&
     known.of.dns === dns &&
     known.of.domain === domain &&
+    known.of.timeServer === timeServer &&
     known.of.leaseSeconds === leaseSeconds
   ) {
     return known;
   }
   const made: LinkOptions = {
     of: facts,
-    server: option(OptionCode.ServerIdentifier, ipv4Bytes(facts.server)),
     times: [
       option(OptionCode.IpAddressLeaseTime, uint32(leaseSeconds)),
       option(OptionCode.RenewalTime, uint32(Math.floor(leaseSeconds / 2))),
@@ -95,6 +93,15 @@ function linkOptions(facts: ReplyFacts): LinkOptions {
     madeFor.set(subnet, made);
   }
   return made;
+}
+
+// BOUNDED: one per address that this server has had.
+const serverOptions = new Map<Ipv4, DhcpOption>();
+
+function serverOption(server: Ipv4): DhcpOption {
+  const known = serverOptions.get(server) ?? option(OptionCode.ServerIdentifier, ipv4Bytes(server));
+  serverOptions.set(server, known);
+  return known;
 }
 
 /** Made once for each node: its record stays the same object until it changes. */
@@ -129,7 +136,7 @@ function reply(
 ): DhcpMessage {
   const options = [
     typeOption(type),
-    linkOptions(facts).server,
+    serverOption(facts.server),
     ...middle,
     ...boot.options,
     // RFC 6842 section 3; RFC 3011 section 3.

@@ -68,6 +68,17 @@ describe('built trees in the cache', () => {
     expect(await removeOldTrees(await newCache(), now)).toEqual([]);
   });
 
+  test('a plain file among them, however old, is left where it is and keeps nothing from going', async () => {
+    const cache = await newCache();
+    await placeUnused(cache, 'old', 31);
+    const file = join(cache, 'trees/notes');
+    await writeFile(file, 'of somebody else');
+    await utimes(file, daysAgo(300), daysAgo(300));
+    expect((await findOldTrees(cache, now)).map(({ name }) => name)).toEqual(['old']);
+    expect((await removeOldTrees(cache, now)).map(({ name }) => name)).toEqual(['old']);
+    expect(await names(cache)).toEqual(['notes']);
+  });
+
   test('one that a build works with stays, however long that takes', async () => {
     const cache = await newCache();
     await placeUnused(cache, 'a', 1);

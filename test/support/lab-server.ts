@@ -81,7 +81,7 @@ export async function serverLog(server: DemoServer): Promise<string> {
   return await readFile(server.logFile, 'utf8');
 }
 
-export async function until(condition: () => Promise<boolean>, what: string, timeoutMs = 20_000): Promise<void> {
+export async function until(condition: () => Promise<boolean>, what: string, timeoutMs = 60_000): Promise<void> {
   const deadline = Date.now() + timeoutMs;
   while (!(await condition())) {
     if (Date.now() > deadline) {

@@ -101,7 +101,7 @@ async function bootstrap({ tree, arch, packages, hooks }: Bootstrap, signal: Abo
   const args = [`--arch=${arch}`, '--variant=minbase', '--mode=root', `--include=${packages.join(',')}`, ...hooks, ...excluded];
   const recommends = '--aptopt=APT::Install-Recommends "false"';
   const from = sources.length > 0 ? [sourcesFile] : [];
-  const env = { SOURCE_DATE_EPOCH: '0', LC_ALL: 'C.UTF-8' };
+  const env = { SOURCE_DATE_EPOCH: '0' };
   await run(...containedCommand('mmdebstrap', [...args, recommends, suite, tree, ...from]), { signal, env });
 }
 
