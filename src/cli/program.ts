@@ -21,6 +21,7 @@ import { addSshCommands } from './ssh-command.ts';
 import { addStatusCommand } from './status-command.ts';
 import { addTestCommand } from './test-command.ts';
 import { addUpCommand } from './up-command.ts';
+import { addVitalsCommand } from './vitals-command.ts';
 
 const exitCodes = { done: 0, failed: 1, usage: 2 } as const;
 
@@ -49,6 +50,7 @@ export async function runCli(argv: readonly string[], signal: AbortSignal): Prom
   addDemoCommand(program, contextOf);
   addStatusCommand(program, contextOf);
   addNodeCommands(program, contextOf);
+  addVitalsCommand(program, contextOf);
   addFleetCommands(program, contextOf);
   addExecCommand(program, contextOf);
   addSshCommands(program, contextOf);

@@ -133,6 +133,7 @@ const settingsShape = {
     .refine((all) => new Set(all.map(({ name, at = `/mnt/${name}` }) => at)).size === all.length, 'has two directories at the same place')
     .optional(),
   power: PowerDriver.optional(),
+  vitalsSeconds: z.int().min(0).max(3600).optional(),
   variables: JsonRecord.optional(),
   labels: Labels.optional(),
 };

@@ -45,6 +45,7 @@ import { nodeAddresses, nodeArchitectures } from './node-addresses.ts';
 import { NodeDisksMaker } from './node-disks.ts';
 import { NodeFinder } from './node-finder.ts';
 import { NodeHandover } from './node-handover.ts';
+import { NodeVitals } from './node-vitals.ts';
 import { createOperatorFace } from './operator-face.ts';
 import { listOverlayDigests } from './overlay-digests.ts';
 import { ramdiskSource } from './pi-boot-files.ts';
@@ -175,6 +176,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     log,
   });
   const agents = new AgentOrders(sessions, clock);
+  const vitals = new NodeVitals(sessions, clock);
   const exporting = createExporting({ settings, nodes, sessions, hostKeys: keys.hostKeys, ca: keys.sshCa, addressOf, clock, log });
   stack.use(exporting.files);
   const services = new Services({
@@ -208,6 +210,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     handover,
     agents,
     refresh,
+    vitals,
     exportFiles: exporting.files,
     services,
     reports,
@@ -250,6 +253,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
     services,
     addressOf,
     agents,
+    vitals,
     exporting,
     served: () =>
       interfaces

@@ -24,6 +24,7 @@ import type { NodeContents } from './fleet/node-contents.ts';
 import { namesOf, nodesOf } from './fleet/select-nodes.ts';
 import { refuseSettingProblems } from './fleet/setting-problems.ts';
 import type { HostKeys } from './identity.ts';
+import type { NodeVitals } from './node-vitals.ts';
 import type { NodeSecrets } from './secrets.ts';
 import type { UnclaimedBoards } from './unclaimed.ts';
 
@@ -39,6 +40,7 @@ export interface NodeServiceOptions {
   readonly hostKeys: HostKeys;
   readonly secrets: NodeSecrets;
   readonly contents: NodeContents;
+  readonly vitals: Pick<NodeVitals, 'of'>;
   /** Where a node is or will be found. */
   readonly addressOf: (node: Node) => Ipv4 | undefined;
   readonly facts: FleetFacts;
@@ -158,6 +160,7 @@ async function viewOf(node: Node, options: NodeServiceOptions): Promise<object> 
   const address = options.addressOf(node);
   const hostKey = await options.hostKeys.known(node.name);
   const volume = await options.data.of(node.name);
+  const vitals = options.vitals.of(node.name);
   const { settings: _settings, groups: _groups, own: _own, ...record } = node;
   return {
     ...record,
@@ -172,6 +175,7 @@ async function viewOf(node: Node, options: NodeServiceOptions): Promise<object> 
         : 'never booted',
     overlayUsedBytes: await options.overlays.used(node.name),
     ...(volume ? { data: volume } : {}),
+    ...(vitals ? { vitals } : {}),
     ...(hostKey ? { hostKey: hostKey.publicKey } : {}),
     ...(session ? { boot: withoutSecrets(session) } : {}),
   };

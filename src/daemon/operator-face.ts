@@ -38,6 +38,7 @@ import type { Jobs } from './jobs.ts';
 import type { LiveRefresh } from './live-refresh.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
 import { createNodeService, removeLeftovers } from './node-service.ts';
+import type { NodeVitals } from './node-vitals.ts';
 import { createOverlayService } from './overlay-service.ts';
 import { createPowerService } from './power/power-service.ts';
 import type { NodeSecrets } from './secrets.ts';
@@ -70,6 +71,7 @@ export interface OperatorFaceOptions {
   readonly refresh: LiveRefresh;
   readonly jobs: Jobs;
   readonly agents: AgentOrders;
+  readonly vitals: NodeVitals;
   readonly exporting: Exporting;
   readonly services: Services;
   readonly addressOf: (node: Node) => Ipv4 | undefined;

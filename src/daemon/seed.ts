@@ -80,7 +80,7 @@ async function programFiles(): Promise<SeedFile[]> {
 const services = { agent: 'multi-user', 'first-boot': 'basic', 'every-boot': 'multi-user' } as const;
 
 async function agentFiles({ server, httpPort, agentKey }: SeedOptions): Promise<SeedFile[]> {
-  const scripts = { agent: 0o755, freezer: 0o644, 'run-hooks': 0o755, start: 0o755 } as const;
+  const scripts = { agent: 0o755, freezer: 0o644, 'run-hooks': 0o755, start: 0o755, vitals: 0o644, 'vitals.awk': 0o644 } as const;
   const programs = Object.entries(scripts).map(async ([name, mode]) => ({
     path: `usr/lib/cardless/${name}`,
     mode,

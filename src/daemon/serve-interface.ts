@@ -23,6 +23,7 @@ import type { LiveRefresh } from './live-refresh.ts';
 import { startNetconsole } from './netconsole-service.ts';
 import type { NodeFinder } from './node-finder.ts';
 import type { NodeHandover } from './node-handover.ts';
+import type { NodeVitals } from './node-vitals.ts';
 import { assertPortFree, orNamePortOwner } from './open-port.ts';
 import { piHttpBoot } from './pi-boot-files.ts';
 import type { Services } from './services/services.ts';
@@ -41,6 +42,7 @@ export interface ServingParts {
   readonly handover: NodeHandover;
   readonly agents: AgentOrders;
   readonly refresh: LiveRefresh;
+  readonly vitals: NodeVitals;
   readonly exportFiles: ExportFiles;
   readonly services: Services;
   readonly reports: TftpReports;
@@ -109,7 +111,7 @@ export async function serveInterface(
 }
 
 function nodeFace(parts: ServingParts, face: Face): ReturnType<typeof createNodeFace> {
-  const { settings, boot, handover, agents, refresh, exportFiles, log } = parts;
+  const { settings, boot, handover, agents, refresh, vitals, exportFiles, log } = parts;
   return createNodeFace({
     ipxeStart: () => renderIpxeStart(face.address, settings.httpPort),
     ipxeBoot: (query, peer) => boot.ipxeBoot(query, peer, face),
@@ -122,6 +124,7 @@ function nodeFace(parts: ServingParts, face: Face): ReturnType<typeof createNode
     ready: (key, peer, said) => handover.ready(key, peer, said),
     agent: agents,
     refresh,
+    vitals,
     hook: (key, peer, kind, name, code) => handover.hook(key, peer, kind, name, code),
     space: (key, peer, what, percent) => handover.space(key, peer, what, percent),
     export: exportFiles.published,

@@ -141,6 +141,8 @@ export interface NodeSettings {
   readonly secrets?: readonly Secret[];
   readonly shared?: readonly SharedDirectory[];
   readonly power?: PowerDriver;
+  /** How often a node tells how it does; 0 is never. Absent everywhere: every five seconds. */
+  readonly vitalsSeconds?: number;
   /** For templates and hooks. */
   readonly variables?: JsonObject;
   /** Nodes are found by them. */

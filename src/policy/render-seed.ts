@@ -5,6 +5,7 @@ import type { PublicKey } from '../domain/public-key.ts';
 import { cloudInitFiles } from './render-cloud-init.ts';
 import { peopleFiles, userKeysDirectory } from './render-people.ts';
 import { resolverFiles } from './render-resolver.ts';
+import { vitalsFiles } from './render-vitals.ts';
 import type { SeedFile } from './seed-file.ts';
 
 export interface SeedFacts {
@@ -33,6 +34,7 @@ export function seedFiles(facts: SeedFacts): SeedFile[] {
     ...peopleFiles(node),
     ...resolverFiles(node),
     ...cloudInitFiles(node),
+    ...vitalsFiles(node),
     ...outageFiles(),
   ];
 }

@@ -53,7 +53,9 @@ test("the agent's script takes what is live, one order after another, and says w
     }
     await agent;
   });
+  await execa('mkfifo', [node.at('run/cardless/vitals.bell')]);
   wanted = {
+    vitalsSeconds: 60,
     users: [{ name: 'ann', groups: ['docker'], authorizedKeys: [operatorKey] }],
     files: [
       { path: '/etc/live', content: 'one', live: true },
@@ -64,6 +66,7 @@ test("the agent's script takes what is live, one order after another, and says w
   await until(() => Promise.resolve(told.length > 0), 'the answer');
   expect(told).toEqual(['a1 applied\nthere is no group docker for the user ann']);
   expect([node.read('etc/live'), node.exists('etc/still'), node.read('etc/cardless/keys/ann')]).toEqual(['one', false, `${operatorKey}\n`]);
+  expect(node.read('run/cardless/vitals.conf')).toBe("VITALS_SECONDS='60'\n");
   expect(node.read('etc/passwd')).toContain('\nann:x:1001:1001:');
   wanted = {};
   orders.push('refresh b2\n');

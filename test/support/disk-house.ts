@@ -164,6 +164,7 @@ export async function openHouse({ quotaBytes, freeze = noAgent, linked = false }
     hostKeys,
     secrets,
     contents,
+    vitals: { of: () => undefined },
     addressOf,
     facts: { served: [], leaseHolder: () => undefined },
     imageRef: (text) => Promise.resolve(parseImageName(text)),

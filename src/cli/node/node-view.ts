@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { bootStages } from '../../domain/boot-session.ts';
 import type { Context } from '../context.ts';
 import { bytes, duration, table } from '../format.ts';
+import { VitalsView, vitalsFacts } from './vitals-view.ts';
 
 export const BootView = z.object({
   id: z.string(),
@@ -33,6 +34,7 @@ export const NodeView = z.object({
   dataBytes: z.number().optional(),
   data: z.object({ usedBytes: z.number(), virtualBytes: z.number() }).optional(),
   hostKey: z.string().optional(),
+  vitals: VitalsView.optional(),
   boot: BootView.optional(),
   nextImages: z.array(z.string()).optional(),
 });
@@ -92,6 +94,7 @@ export function nodeText(node: NodeView): string {
     ],
     ['state', node.hold ? `${node.state ?? '-'}, on hold` : (node.state ?? '-')],
     ['host key', node.hostKey ?? '-'],
+    ...vitalsFacts(node.vitals, Date.now()),
   ];
   const text = facts.map(([key, value]) => `${key.padEnd(9)} ${value}`).join('\n');
   return node.boot ? `${text}\n\n${timeline(node.boot)}` : text;

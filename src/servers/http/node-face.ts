@@ -5,6 +5,7 @@ import { type Ipv4, parseIpv4 } from '../../domain/ipv4.ts';
 import { type AgentFaceOptions, createAgentFace } from './agent-face.ts';
 import { createPiBoot, type PiBootOptions } from './pi-boot.ts';
 import { createRefreshFace, type RefreshFaceOptions } from './refresh-face.ts';
+import { createVitalsFace, type VitalsFaceOptions } from './vitals-face.ts';
 
 export interface NodeFaceOptions {
   readonly ipxeStart: () => string;
@@ -23,6 +24,7 @@ export interface NodeFaceOptions {
   readonly ready: (key: string, peer: Ipv4, said: string) => void;
   readonly agent: AgentFaceOptions;
   readonly refresh: RefreshFaceOptions;
+  readonly vitals: VitalsFaceOptions;
   /** How a script of the operator ended. */
   readonly hook: (key: string, peer: Ipv4, kind: string, name: string, code: number) => void;
   /** How full a file system of the node that runs is. */
@@ -75,6 +77,7 @@ export function createNodeFace(options: NodeFaceOptions): Express {
   const whoAsks = (request: Request): { key: string; peer: Ipv4 } => ({ key: tokenOf(request), peer: peerOf(request) });
   app.use(createAgentFace(options.agent, whoAsks));
   app.use(createRefreshFace(options.refresh, whoAsks));
+  app.use(createVitalsFace(options.vitals, whoAsks));
   app.post('/v1/agent/hook/:kind/:name', text, (request, response) => {
     const code = Number(/^\d{1,3}$/.exec(textOf(request.body).trim())?.[0] ?? '255');
     options.hook(tokenOf(request), peerOf(request), String(request.params['kind']), String(request.params['name']), code);

@@ -35,6 +35,7 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
     ready: (key) => (key === 'agent' ? undefined : refuse()),
     agent: { order: () => Promise.resolve(''), frozen: () => Promise.resolve(), thawed: refuse, answered: refuse },
     refresh: { archive: refuse, refreshed: refuse },
+    vitals: { report: (key, _peer, vitals) => (key === 'agent' ? void asked.push(JSON.stringify(vitals)) : refuse()) },
     hook: (key, _peer, kind, name, code) => void asked.push(`${key} ${kind} ${name} ${code}`),
     space: (key, _peer, what, percent) => (key === 'agent' && what === 'data' && percent === 93 ? undefined : refuse()),
     piBoot: { file: refuse },
@@ -56,6 +57,18 @@ async function rawGet(port: number, path: string): Promise<string> {
 }
 
 describe('node face', () => {
+  test('vitals are taken from agents alone, as JSON of a sensible size', async () => {
+    await using face = await start();
+    const post = async (key: string, body: string): Promise<number> =>
+      (await fetch(`${face.url}/v1/agent/vitals`, { method: 'POST', headers: { authorization: `Bearer ${key}` }, body })).status;
+    expect(await post('agent', '{"load":[0,0.5,1]}')).toBe(204);
+    expect(face.asked).toEqual(['{"load":[0,0.5,1]}']);
+    expect(await post('another', '{"load":[0,0.5,1]}')).toBe(403);
+    expect(await post('agent', '{"load":[0,0.5]}')).toBe(400);
+    expect(await post('agent', '{"load":')).toBe(400);
+    expect(await post('agent', JSON.stringify({ hostname: 'x'.repeat(20_000) }))).toBe(413);
+  });
+
   test('a boot program is for everybody: HEAD, GET and one range, with its size and kind', async () => {
     await using face = await start();
     const url = `${face.url}/programs/ipxe.efi`;
