@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { parseExportFormat } from '../domain/export-format.ts';
 import { parseImageRef } from '../domain/image-ref.ts';
 import { parseAddressRange, parseIpv4, parseSubnet } from '../domain/ipv4.ts';
+import { parseMulticastGroup } from '../domain/multicast-group.ts';
 import { parsePublicKey } from '../domain/public-key.ts';
 import { parsed } from './parsed.ts';
 import { AbsolutePath, DomainName } from './system-values.ts';
@@ -119,6 +120,8 @@ export const Settings = z.strictObject({
   bootKey: z.string().min(1).optional(),
   /** Where Pi bootloaders send their log (NETCONSOLE); 0 hears none, and keeps interfaces out of promiscuous mode. */
   netconsolePort: z.int().min(0).max(65_535).default(6666),
+  /** A group and port that the vitals of nodes are sent on to, in the subnet that they came from. */
+  vitalsMulticast: parsed(parseMulticastGroup).optional(),
   authorizedKeys: z.array(parsed(parsePublicKey)).default([]),
   /** Of the cluster: its nodes are red5 and red5.cluster.internal. */
 

@@ -29,6 +29,7 @@ import { piHttpBoot } from './pi-boot-files.ts';
 import type { Services } from './services/services.ts';
 import type { TftpReports } from './tftp-reports.ts';
 import { startTftp } from './tftp-service.ts';
+import { startVitalsRelay, type VitalsRelay } from './vitals-relay.ts';
 
 export interface ServingParts {
   readonly places: Places;
@@ -92,8 +93,10 @@ export async function serveInterface(
     return Promise.resolve();
   });
   stack.defer(startNetconsole({ interfaceName: facts.name, port: settings.netconsolePort, nodes, sessions, clock, log }));
+  const group = settings.vitalsMulticast;
+  const relay = group && stack.use(startVitalsRelay({ group, interfaceName: facts.name, address: facts.address, log }));
   await orNamePortOwner('tcp', settings.httpPort, facts.address, async () =>
-    stack.use(await listenTcp(nodeFace(parts, face), facts.address, settings.httpPort)),
+    stack.use(await listenTcp(nodeFace(parts, face, relay), facts.address, settings.httpPort)),
   );
   const nbd = new NbdServer({
     address: facts.address,
@@ -110,7 +113,7 @@ export async function serveInterface(
   return stack.move();
 }
 
-function nodeFace(parts: ServingParts, face: Face): ReturnType<typeof createNodeFace> {
+function nodeFace(parts: ServingParts, face: Face, relay: VitalsRelay | undefined): ReturnType<typeof createNodeFace> {
   const { settings, boot, handover, agents, refresh, vitals, exportFiles, log } = parts;
   return createNodeFace({
     ipxeStart: () => renderIpxeStart(face.address, settings.httpPort),
@@ -124,7 +127,12 @@ function nodeFace(parts: ServingParts, face: Face): ReturnType<typeof createNode
     ready: (key, peer, said) => handover.ready(key, peer, said),
     agent: agents,
     refresh,
-    vitals,
+    vitals: {
+      report: (key, peer, said) => {
+        vitals.report(key, peer, said);
+        relay?.send(said);
+      },
+    },
     hook: (key, peer, kind, name, code) => handover.hook(key, peer, kind, name, code),
     space: (key, peer, what, percent) => handover.space(key, peer, what, percent),
     export: exportFiles.published,

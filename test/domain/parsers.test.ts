@@ -2,9 +2,23 @@ import { describe, expect, test } from 'vitest';
 import { UserError } from '#src/domain/errors.ts';
 import { contains, ipv4FromNumber, ipv4ToNumber, netmask, parseAddressRange, parseIpv4, parseSubnet } from '#src/domain/ipv4.ts';
 import { parseMac } from '#src/domain/mac.ts';
+import { parseMulticastGroup } from '#src/domain/multicast-group.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { expandRange } from '#src/domain/range.ts';
 import { parseSerial, swappedUuid } from '#src/domain/serial.ts';
+
+describe('multicast group', () => {
+  test('an address with a port', () => {
+    expect(parseMulticastGroup('224.0.0.251:6000')).toEqual({ address: '224.0.0.251', port: 6000 });
+  });
+
+  test.each(['', '239.1.2.3', '239.1.2.3:0', '239.1.2.3:65536', '192.168.1.1:6000', '240.0.0.1:1', '239.1.2:6', '239.1.2.300:6', 'x:1'])(
+    '"%s" is refused',
+    (input) => {
+      expect(() => parseMulticastGroup(input)).toThrow(UserError);
+    },
+  );
+});
 
 describe('serial', () => {
   test.each([

@@ -13,7 +13,7 @@ import type { Vitals } from '#src/domain/vitals.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
 import { createVitalsFace } from '#src/servers/http/vitals-face.ts';
 import { insideNamespace } from '#src/sim/lab.ts';
-import { cardless, publishTestImage, ran, startLab, until } from '../support/lab-server.ts';
+import { cardless, publishTestImage, ran, startLab, subnet, until } from '../support/lab-server.ts';
 
 const agentDirectory = join(projectRoot, 'rootfs/agent');
 
@@ -269,11 +269,20 @@ test('a server that refuses is asked again, nothing is said about it, and nothin
   await node.report(before + 2);
 });
 
+const listener = `import socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+s.settimeout(30)
+s.bind(("239.255.67.1", 6000))
+s.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton("239.255.67.1") + socket.inet_aton("10.78.0.20"))
+print(s.recv(65535).decode())`;
+
 const serial = 'b66c4c16';
 const mac = parseMac('b8:27:eb:6c:4c:16');
 
 test('from the seed of a boot to the tables of the operator', async () => {
-  await using lab = await startLab('vitals');
+  const folder = await mkdtemp(join(tmpdir(), 'cardless-vitals-'));
+  await writeFile(join(folder, 'cardless.yaml'), 'vitalsMulticast: 239.255.67.1:6000\n');
+  await using lab = await startLab('vitals', ['--mode', 'full', '--subnet', subnet, '--config', join(folder, 'cardless.yaml')]);
   await publishTestImage(lab.state);
   const call = (...args: string[]): ReturnType<typeof cardless> => cardless(['--state', lab.state, ...args]);
   expect((await call('node', 'add', 'red5', '--serial', serial, '--ip', '10.78.0.20')).code).toBe(0);
@@ -318,6 +327,9 @@ test('from the seed of a boot to the tables of the operator', async () => {
     expect(JSON.parse(await heard())).toMatchObject([{ name: 'red5', vitals: { load: expect.any(Array), disks: { overlay: {} } } }]);
     expect((await call('vitals')).stdout).toMatch(/^NAME +LOAD +CPU .*\nred5 +[\d.]+ +\d+ % .*s ago$/);
     expect((await call('node', 'show', 'red5')).stdout).toMatch(/^heard +\d+ s ago, up for/m);
+    // Whoever listens in the subnet hears it too.
+    const multicast = JSON.parse((await onNode('python3', '-c', listener)).stdout);
+    expect(multicast).toMatchObject({ load: expect.any(Array), hostname: expect.any(String), disks: { overlay: {} } });
     expect(JSON.parse((await call('node', 'list', '--json')).stdout)).toMatchObject([
       { name: 'red5', vitals: { uptimeSeconds: expect.any(Number) } },
     ]);
