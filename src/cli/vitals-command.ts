@@ -2,7 +2,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Command } from 'commander';
 import { z } from 'zod';
-import { withServer } from './admin-client.ts';
+import { type AdminClient, withServer } from './admin-client.ts';
 import type { Context } from './context.ts';
 import { nodeSetHelp } from './node/node-view.ts';
 import { VitalsView, vitalsTable } from './node/vitals-view.ts';
@@ -22,25 +22,24 @@ export function addVitalsCommand(program: Command, contextOf: () => Context): vo
     .option('--watch', 'again every two seconds; with --json a line each time')
     .action(async (names: string | undefined, { watch = false }: { watch?: boolean }) => {
       const context = contextOf();
-      if (watch) {
-        await watchVitals(context, names);
-        return;
-      }
-      context.print(render(context, await read(context, names)));
+      await withServer(context, async (client) => {
+        await print(context, client, names, '');
+        const clear = process.stdout.isTTY && !context.json ? '\u001b[H\u001b[J' : '';
+        while (watch && !(await isOver(context.signal))) {
+          await print(context, client, names, clear);
+        }
+      });
     });
 }
 
-async function watchVitals(context: Context, names: string | undefined): Promise<void> {
-  const clear = process.stdout.isTTY && !context.json ? '\u001b[H\u001b[J' : '';
-  while (!context.signal.aborted) {
-    context.print(`${clear}${render(context, await read(context, names))}`);
-    await sleep(watchMs, undefined, { signal: context.signal }).catch(() => {});
-  }
+async function isOver(signal: AbortSignal): Promise<boolean> {
+  await sleep(watchMs, undefined, { signal }).catch(() => {});
+  return signal.aborted;
 }
 
-async function read(context: Context, names: string | undefined): Promise<Rows> {
+async function print(context: Context, client: AdminClient, names: string | undefined, before: string): Promise<void> {
   const path = names === undefined ? '/nodes' : `/nodes?set=${encodeURIComponent(names)}`;
-  return Rows.parse(await withServer(context, (client) => client.call('GET', path)));
+  context.print(`${before}${render(context, Rows.parse(await client.call('GET', path)))}`);
 }
 
 function render(context: Context, rows: Rows): string {
