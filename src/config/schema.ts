@@ -120,11 +120,7 @@ export const Settings = z.strictObject({
   /** Where Pi bootloaders send their log (NETCONSOLE); 0 hears none, and keeps interfaces out of promiscuous mode. */
   netconsolePort: z.int().min(0).max(65_535).default(6666),
   authorizedKeys: z.array(parsed(parsePublicKey)).default([]),
-  /** Of the cluster: its nodes are red5 and red5.cluster.internal. */
-
-  /** Nodes are NAME.domain. One that the world does not have: `internal` is for that. */
-
-  /** Nodes are `red5`, and `red5.` with this behind it. */
+  /** Nodes are `red5`, and `red5.` with this behind it. One that the world does not have: `internal` is for that. */
   domain: DomainName.default('cluster.internal'),
   exports: z.array(ExportSettings).default([]),
 });
