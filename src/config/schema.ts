@@ -123,11 +123,7 @@ export const Settings = z.strictObject({
   /** A group and port that the vitals of nodes are sent on to, in the subnet that they came from. */
   vitalsMulticast: parsed(parseMulticastGroup).optional(),
   authorizedKeys: z.array(parsed(parsePublicKey)).default([]),
-  /** Of the cluster: its nodes are red5 and red5.cluster.internal. */
-
-  /** Nodes are NAME.domain. One that the world does not have: `internal` is for that. */
-
-  /** Nodes are `red5`, and `red5.` with this behind it. */
+  /** Nodes are `red5`, and `red5.` with this behind it. One that the world does not have: `internal` is for that. */
   domain: DomainName.default('cluster.internal'),
   exports: z.array(ExportSettings).default([]),
 });
