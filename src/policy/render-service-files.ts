@@ -37,6 +37,11 @@ function mountFiles(directory: SharedDirectory, source: string, server: Ipv4 | u
   const mount = [
     '[Unit]',
     `Description=${directory.name} of the cluster`,
+    // systemd would have it wait for network-online.target, and cloud-init looks into /home before that: both would wait for
+    // ever. The network of a node is up before its root is.
+    'DefaultDependencies=no',
+    'Conflicts=umount.target',
+    'Before=umount.target',
     '',
     '[Mount]',
     `What=${server}:${source}`,
