@@ -50,7 +50,7 @@ function placeInFile(node: Node, { list, key }: SettingsProblem, { groups, every
 }
 
 /** @throws UserError bad-input with all that is wrong now and was not before */
-export function refuseSettingProblems(fleet: readonly Node[], before: readonly Node[], contents: NodeContents): void {
+export function refuseSettingProblems(fleet: readonly Node[], before: readonly Node[], contents: Pick<NodeContents, 'problemsOf'>): void {
   const messages = (nodes: readonly Node[]): string[] =>
     contents.problemsOf(nodes).map(({ node, problem }) => `${node}: ${problem.message}`);
   const problems = new Set(messages(fleet));
