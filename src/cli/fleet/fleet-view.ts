@@ -8,6 +8,7 @@ const action = z.enum(['add', 'change', 'remove', 'none']);
 
 export const FleetResult = z.object({
   everybody: z.enum(['change', 'none']),
+  dns: z.enum(['change', 'none']),
   groups: z.array(z.object({ name: z.string(), action })),
   nodes: z.array(
     z.object({
@@ -41,6 +42,7 @@ const signs = { add: '+', change: '~', remove: '-', none: ' ' } as const;
 export function fleetText(result: FleetResult, from: 'file' | 'list' = 'file'): string {
   const groups = result.groups.filter((group) => group.action !== 'none').map((group) => `${signs[group.action]} group ${group.name}`);
   const nodes = result.nodes.filter((node) => node.action !== 'none');
+  const isSame = nodes.length === 0 && groups.length === 0 && result.everybody === 'none' && result.dns === 'none';
   const same = result.nodes.length - nodes.length;
   const rows = nodes.map((node) => ({
     name: node.name,
@@ -52,13 +54,18 @@ export function fleetText(result: FleetResult, from: 'file' | 'list' = 'file'): 
   }));
   return [
     ...(result.everybody === 'change' ? ['~ settings of all nodes'] : []),
+    ...(result.dns === 'change' ? ['~ DNS records'] : []),
     ...groups,
     ...(rows.length === 0 ? [] : [table(['NODES', 'WHEN', 'WHAT'], together(rows))]),
     ...(same > 0 ? [`${same} ${same === 1 ? 'node stays' : 'nodes stay'} as ${same === 1 ? 'it is' : 'they are'}`] : []),
     ...(result.unlisted.length === 0 || from === 'list'
       ? []
       : [`not in the file, and left alone: ${foldRange(result.unlisted)} (--prune removes them)`]),
-    result.applied ? 'applied' : `nothing was changed; ${from === 'list' ? 'without --dry-run it is' : 'cardless apply -f does it'}`,
+    result.applied
+      ? 'applied'
+      : isSame
+        ? 'nothing would change'
+        : `nothing was changed; ${from === 'list' ? 'without --dry-run it is' : 'cardless apply -f does it'}`,
   ].join('\n');
 }
 
