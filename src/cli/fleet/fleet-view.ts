@@ -8,7 +8,7 @@ const action = z.enum(['add', 'change', 'remove', 'none']);
 
 export const FleetResult = z.object({
   everybody: z.enum(['change', 'none']),
-  dns: z.enum(['change', 'none']),
+  dns: z.enum(['change', 'none']).default('none'),
   groups: z.array(z.object({ name: z.string(), action })),
   nodes: z.array(
     z.object({
