@@ -123,3 +123,29 @@ test('what an image has nothing for is told, and the node boots', async () => {
   symlinkSync('usr/lib', other.at('lib'));
   expect(await other.boot(settings)).toEqual([]);
 });
+
+test('what a service of the subnet put on a node is gone when the service is switched off', async () => {
+  const server = parseIpv4('10.0.0.1');
+  using node = await nodeRoot(
+    { ...debianRoot, 'usr/lib/systemd/systemd-timesyncd': '', 'etc/systemd/timesyncd.conf.d/10-cardless.conf': 'of the image\n' },
+    { services: { timeServer: server, shared: { server, base: '/srv', directories: [{ name: 'shared' }] } } },
+  );
+  const units = ['mount', 'automount'].map((kind) => `etc/systemd/system/mnt-shared.${kind}`);
+  const files = ['etc/chrony/sources.d/cardless.sources', ...units];
+  const link = 'etc/systemd/system/remote-fs.target.wants/mnt-shared.automount';
+  writeFileSync(node.at('run/cardless/lease'), "LEASE_DNS='10.0.0.1'\n");
+  await node.boot({});
+  expect([...files.map(node.exists), node.link(link), node.read('etc/resolv.conf')]).toEqual([
+    ...files.map(() => true),
+    '../mnt-shared.automount',
+    'nameserver 10.0.0.1\n',
+  ]);
+  writeFileSync(node.at('run/cardless/lease'), "LEASE_DNS='9.9.9.9'\n");
+  using off = await nodeRoot({}, { root: node.root });
+  expect(await off.boot({})).toEqual([]);
+  expect([...files, link].map(off.exists)).toEqual([...files, link].map(() => false));
+  expect([off.read('etc/resolv.conf'), off.read('etc/systemd/timesyncd.conf.d/10-cardless.conf')]).toEqual([
+    'nameserver 9.9.9.9\n',
+    'of the image\n',
+  ]);
+});
