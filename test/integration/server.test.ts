@@ -192,7 +192,7 @@ test('addresses that are in use, or no host can have, are refused', async () => 
   const { address = '' } = await lab.server.node('red5');
   const taken = await add('red02', address);
   expect(taken.stderr).toMatch(new RegExp(`the address ${address} was given to red5`, 'i'));
-  expect(taken.code).toBe(1);
+  expect(taken.code).toBe(2);
 });
 
 test('two interfaces are served at once, each from its own address', async () => {
