@@ -44,6 +44,7 @@ export function addExecCommand(program: Command, contextOf: () => Context): void
       const runs = await runAll(context, options.collate === true, {
         nodes: session.nodes.map(({ name }) => name),
         jobs,
+        unfound: session.unfound,
         signal: context.signal,
         ...(timeoutMs === undefined ? {} : { timeoutMs }),
         command: (name) => ['ssh', [...session.options, '-T', name, '--', remoteCommand(words)]],
@@ -79,7 +80,8 @@ async function runAll(context: Context, isCollated: boolean, options: Omit<RunOn
     }));
     await writeOutput('stdout', Buffer.from(`${JSON.stringify(results)}\n`));
   } else {
-    await writeOutput('stdout', collate(runs.map(({ name }) => ({ name, output: of(name, 'both') }))));
+    const ran = runs.filter(({ outcome }) => outcome.kind !== 'no-address');
+    await writeOutput('stdout', collate(ran.map(({ name }) => ({ name, output: of(name, 'both') }))));
   }
   return runs;
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
+import { foldRange } from '../domain/fold-range.ts';
 import { withServer } from './admin-client.ts';
 import type { Context } from './context.ts';
 import { ago, table } from './format.ts';
@@ -34,10 +35,14 @@ export function addSecretCommands(program: Command, contextOf: () => Context): v
 }
 
 function secretTable(secrets: z.infer<typeof Secrets>): string {
-  const rows = secrets.map(({ name, scope, node, at }) => [
+  const rows = secrets.map(({ name, scope, node, at }) => ({
     name,
-    scope === 'cluster' ? 'all nodes' : (node ?? '-'),
-    at === undefined ? 'at the next boot' : ago(at, Date.now()),
-  ]);
-  return table(['SECRET', 'OF', 'DRAWN'], rows);
+    node: scope === 'cluster' ? undefined : node,
+    drawn: at === undefined ? 'at the next boot' : ago(at, Date.now()),
+  }));
+  const alike = Map.groupBy(rows, ({ name, node, drawn }) => JSON.stringify([name, node === undefined, drawn]));
+  const lines = [...alike.values()].flatMap((same) =>
+    same.slice(0, 1).map(({ name, drawn }) => [name, foldRange(same.flatMap(({ node }) => node ?? [])) || 'all nodes', drawn]),
+  );
+  return table(['SECRET', 'OF', 'DRAWN'], lines);
 }

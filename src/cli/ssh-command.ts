@@ -26,6 +26,11 @@ export function addSshCommands(program: Command, contextOf: () => Context): void
       if (!target || more.length > 0) {
         throw new UserError('bad-input', `"${node}" is ${session.nodes.length} nodes`, { hint: 'cardless exec runs a command on many' });
       }
+      if (session.unfound.length > 0) {
+        throw new UserError('unavailable', `No address of ${target.name} is known yet`, {
+          hint: `cardless node show ${target.name} tells how far it came`,
+        });
+      }
       const command = words.length === 0 ? [] : ['--', commandLine(words)];
       process.exitCode = await runForeground('ssh', [...session.options, target.name, ...command]);
     });
@@ -50,6 +55,7 @@ export function addSshCommands(program: Command, contextOf: () => Context): void
       const runs = await runOnNodes({
         nodes: names,
         jobs: parseJobs(jobs),
+        unfound: session.unfound,
         signal: context.signal,
         command: (name) => ['scp', args(name)],
         onOutput: async (name, _stream, bytes) => await writeOutput('stderr', lines.get(name)?.add(bytes) ?? bytes),

@@ -57,7 +57,8 @@ export class AddressBook implements DhcpAddresses {
     if (node.address !== undefined && contains(scope.subnet, node.address)) {
       return this.#isForeign(node.address) ? { ...onRecord, isInUse: true } : { ...onRecord, address: node.address };
     }
-    const known = lease ?? this.#offers.get(mac);
+    // Who replaces a board has its address, so that whatever knows the node by that finds it again.
+    const known = lease ?? this.#offers.get(mac) ?? leases.leftBy(node.name, node.macs);
     const asked = known === undefined ? addressOption(request, OptionCode.RequestedIpAddress) : undefined;
     const address = allocateAddress({
       mac,
@@ -127,12 +128,14 @@ export class AddressBook implements DhcpAddresses {
 
   #isTaken(address: Ipv4, mac: Mac, node: Node): boolean {
     const { own, scopes, leases, nodes } = this.#options;
-    const isOthers = (holder: Mac | undefined): boolean => holder !== undefined && holder !== mac;
+    const holder = leases.holderOf(address);
+    const isLeft = holder !== undefined && leases.nodeOf(address) === node.name && !node.macs.includes(holder);
+    const isOthers = (other: Mac | undefined): boolean => other !== undefined && other !== mac;
     const registered = nodes.byAddress(address);
     return (
       address === own ||
       scopes.some(({ router, dns }) => address === router || dns.includes(address)) ||
-      isOthers(leases.holderOf(address)) ||
+      (isOthers(holder) && !isLeft) ||
       isOthers(this.#offeredTo.get(address)) ||
       (registered !== undefined && registered.name !== node.name) ||
       this.#isForeign(address)

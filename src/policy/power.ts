@@ -42,7 +42,7 @@ const snmpPort = 161;
 const usualCommunity = 'private';
 
 export interface PowerFacts {
-  readonly node: ExportRecord;
+  readonly node: Pick<ExportRecord, 'name' | 'address' | 'serial' | 'model' | 'arch' | 'macs' | 'groups' | 'labels' | 'image'>;
   readonly variables: JsonObject;
 }
 

@@ -6,7 +6,7 @@ import type { SeedFile } from './seed-file.ts';
 
 /** Where in a node's settings something is wrong. */
 export interface SettingsProblem {
-  readonly list: 'files' | 'secrets' | 'users' | 'userGroups' | 'cloudInit';
+  readonly list: 'files' | 'secrets' | 'users' | 'userGroups' | 'cloudInit' | 'power';
   /** Of the entry: its path or name. */
   readonly key: string;
   readonly message: string;

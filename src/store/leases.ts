@@ -30,6 +30,7 @@ export class LeaseStore {
   // BOUNDED: one per MAC of a registered node.
   readonly #leases = new Map<Mac, Lease>();
   readonly #holders = new Map<Ipv4, Mac>();
+  readonly #ofNode = new Map<NodeName, Set<Mac>>();
   #group: Group | undefined;
   #isCommitting = false;
 
@@ -71,7 +72,13 @@ export class LeaseStore {
   }
 
   addressesOf(node: NodeName): Ipv4[] {
-    return [...this.#leases.values()].filter((lease) => lease.node === node).map((lease) => lease.address);
+    return [...(this.#ofNode.get(node) ?? [])].flatMap((mac) => this.addressOf(mac) ?? []);
+  }
+
+  /** An address of a node whose board is another now. */
+  leftBy(node: NodeName, macs: readonly Mac[]): Ipv4 | undefined {
+    const gone = [...(this.#ofNode.get(node) ?? [])].find((mac) => !macs.includes(mac));
+    return gone && this.addressOf(gone);
   }
 
   /** On disk when this returns. Writes nothing when nothing changes. */
@@ -168,6 +175,7 @@ export class LeaseStore {
   #load(): void {
     this.#leases.clear();
     this.#holders.clear();
+    this.#ofNode.clear();
     for (const row of this.#database.prepare('SELECT mac, address, node FROM leases').all()) {
       this.#remember(parseMac(String(row['mac'])), {
         address: parseIpv4(String(row['address'])),
@@ -180,11 +188,17 @@ export class LeaseStore {
     this.#forget(mac);
     this.#leases.set(mac, lease);
     this.#holders.set(lease.address, mac);
+    this.#ofNode.set(lease.node, (this.#ofNode.get(lease.node) ?? new Set()).add(mac));
   }
 
   #forget(mac: Mac): void {
     const lease = this.#leases.get(mac);
     this.#leases.delete(mac);
+    const left = lease && this.#ofNode.get(lease.node);
+    left?.delete(mac);
+    if (lease && left?.size === 0) {
+      this.#ofNode.delete(lease.node);
+    }
     if (lease && this.#holders.get(lease.address) === mac) {
       this.#holders.delete(lease.address);
     }

@@ -98,6 +98,28 @@ describe('who gets which address', () => {
     leases.keep(client(0).mac, parseIpv4('10.0.0.100'), node(0).name);
     expect(look(0)).toMatchObject({ address: '10.0.0.5', current: '10.0.0.100' });
   });
+  test('a board that replaces another has its address, unless that one still answers there', async () => {
+    const [left, other] = [parseIpv4('10.0.0.177'), parseIpv4('10.0.0.178')];
+    const { book, look, leases, registry, node } = start([{}], {
+      pool: '10.0.0.100-10.0.0.200',
+      inUse: new Map([[other, client(1).mac]]),
+    });
+    leases.keep(client(1).mac, left, node(0).name);
+    expect(look(0)).toMatchObject({ address: left, needsProbe: true });
+    await book.probe(left, client(0));
+    expect(look(0)).toMatchObject({ address: left, needsProbe: false });
+    await book.keep({ address: left, durable: true }, client(0), node(0));
+    expect([leases.addressOf(client(1).mac), leases.addressesOf(node(0).name)]).toEqual([undefined, [left]]);
+    registry.update(node(0).name, { macs: [client(2).mac] });
+    leases.keep(client(1).mac, other, node(0).name);
+    await book.probe(other, client(2));
+    expect(book.look(discover, client(2), node(0)).address).toBe(left);
+  });
+  test('another interface of the same node is no board that is gone', () => {
+    const { look, leases, node } = start([{ macs: [client(0).mac, client(1).mac] }], { pool: '10.0.0.100-10.0.0.200' });
+    leases.keep(client(1).mac, parseIpv4('10.0.0.177'), node(0).name);
+    expect(look(0).address).not.toBe('10.0.0.177');
+  });
   test("an address written for one node is not given to another, nor this server's own", () => {
     const { look } = start([{ address: parseIpv4('10.0.0.2') }, {}], { pool: '10.0.0.1-10.0.0.3' });
     expect(look(1).address).toBe('10.0.0.3');

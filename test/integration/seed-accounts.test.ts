@@ -113,6 +113,7 @@ test('numbers that are taken, and names that the image has with another number',
 test('a root of another kind: no gshadow, no skel, and what is odd in its files stays', async () => {
   using node = await nodeRoot({
     'etc/passwd': 'root:x:0:0:root:/root:/bin/ash\n\n+::::::\n',
+    'usr/sbin/dropbear': '',
     'etc/group': 'root:x:0:root\n',
     'etc/shadow': 'root:*::0:::::\n',
   });
@@ -141,8 +142,11 @@ test('time zone, locale, keyboard and name servers; what they replaced comes bac
   expect([node.read('etc/locale.conf'), node.read('etc/default/locale')]).toEqual(['LANG=de_DE.UTF-8\n', 'LANG=de_DE.UTF-8\n']);
   expect(node.read('etc/vconsole.conf')).toBe('KEYMAP=de\nXKBLAYOUT=de\n');
   expect(node.read('etc/resolv.conf')).toBe('search lab.example example\nnameserver 10.0.0.1\nnameserver 9.9.9.9\n');
-  expect(node.read('etc/dhcpcd.conf')).toBe('nohook resolv.conf\nhostname\n');
+  expect(node.read('etc/dhcpcd.conf')).toBe('# cardless\nnohook resolv.conf\nhostname\n');
   await node.boot({ resolver: { servers: ['10.0.0.9' as never] } });
   expect(node.read('etc/resolv.conf')).toBe('nameserver 10.0.0.9\n');
   expect([node.read('etc/timezone'), node.exists('etc/locale.conf')]).toEqual(['Etc/UTC\n', false]);
+  expect(node.read('etc/dhcpcd.conf')).toBe('# cardless\nnohook resolv.conf\nhostname\n');
+  await node.boot({});
+  expect(node.read('etc/dhcpcd.conf')).toBe('hostname\n');
 });

@@ -1,5 +1,8 @@
 import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { release } from 'node:os';
 import { expect, test } from 'vitest';
+import { parseIpv4 } from '#src/domain/ipv4.ts';
+import type { NodeServices } from '#src/policy/render-service-files.ts';
 import { debianRoot, nodeRoot } from '../support/node-root.ts';
 
 test('files: with mode and owner by name, rendered, taken away, and given back as the image has them', async () => {
@@ -89,4 +92,60 @@ test('an sshd without sshd_config.d has what the server says in its own file, on
   using modern = await nodeRoot({ ...debianRoot, 'etc/ssh/sshd_config': 'Include /etc/ssh/sshd_config.d/*.conf\n' });
   await modern.boot({});
   expect(modern.read('etc/ssh/sshd_config')).toBe('Include /etc/ssh/sshd_config.d/*.conf\n');
+});
+
+test('what an image has nothing for is told, and the node boots', async () => {
+  const bare = Object.fromEntries(Object.entries(debianRoot).filter(([path]) => !/sshd|sudo/.test(path)));
+  const kernel = `usr/lib/modules/${release()}/modules.dep`;
+  const services: NodeServices = {
+    timeServer: parseIpv4('10.0.0.1'),
+    shared: { server: parseIpv4('10.0.0.1'), base: '/srv', directories: [{ name: 'shared' }] },
+  };
+  const settings = { users: [{ name: 'ann', sudo: true }], timeZone: 'Europe/Berlin', locale: 'de_DE.UTF-8' };
+  using node = await nodeRoot({ ...bare, [kernel]: 'kernel/fs/ext4/ext4.ko:\n', 'usr/lib/locale/C.utf8/x': '' }, { services });
+  symlinkSync('usr/lib', node.at('lib'));
+  expect(await node.boot(settings)).toEqual([
+    'nobody can log in by ssh: there is no SSH server in this image',
+    'no user can use sudo: it is not in this image',
+    'nothing keeps the time: there is no systemd-timesyncd and no chrony in this image',
+    'Europe/Berlin is no time zone of this image, or it has no tzdata',
+    'de_DE.UTF-8 is no locale of this image',
+    'directories of the server cannot be mounted: there is no NFS 4 in the kernel of this image',
+  ]);
+  const whole = {
+    ...debianRoot,
+    'usr/lib/systemd/systemd-timesyncd': '',
+    'usr/share/zoneinfo/Europe/Berlin': '',
+    'usr/lib/locale/locale-archive': 'C.utf8 de_DE.utf8 ',
+    [kernel]: 'kernel/fs/nfs/nfsv4.ko.xz: kernel/net/sunrpc/sunrpc.ko.xz\n',
+  };
+  using other = await nodeRoot(whole, { services });
+  symlinkSync('usr/lib', other.at('lib'));
+  expect(await other.boot(settings)).toEqual([]);
+});
+
+test('what a service of the subnet put on a node is gone when the service is switched off', async () => {
+  const server = parseIpv4('10.0.0.1');
+  using node = await nodeRoot(
+    { ...debianRoot, 'usr/lib/systemd/systemd-timesyncd': '', 'etc/systemd/timesyncd.conf.d/10-cardless.conf': 'of the image\n' },
+    { services: { timeServer: server, shared: { server, base: '/srv', directories: [{ name: 'shared' }] } } },
+  );
+  const units = ['mount', 'automount'].map((kind) => `etc/systemd/system/mnt-shared.${kind}`);
+  const files = ['etc/chrony/sources.d/cardless.sources', ...units];
+  const link = 'etc/systemd/system/remote-fs.target.wants/mnt-shared.automount';
+  writeFileSync(node.at('run/cardless/lease'), "LEASE_DNS='10.0.0.1'\n");
+  await node.boot({});
+  expect([...files.map(node.exists), node.link(link), node.read('etc/resolv.conf')]).toEqual([
+    ...files.map(() => true),
+    '../mnt-shared.automount',
+    'nameserver 10.0.0.1\n',
+  ]);
+  writeFileSync(node.at('run/cardless/lease'), "LEASE_DNS='9.9.9.9'\n");
+  using off = await nodeRoot({}, { root: node.root });
+  expect(await off.boot({})).toEqual([]);
+  expect([...files, link].map(off.exists)).toEqual([...files, link].map(() => false));
+  expect([off.read('etc/resolv.conf'), off.read('etc/systemd/timesyncd.conf.d/10-cardless.conf')]).toEqual([
+    'nameserver 9.9.9.9\n',
+    'of the image\n',
+  ]);
 });

@@ -20,6 +20,7 @@ import { packRefresh, packSeed } from '#src/daemon/seed.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import type { NodeSettings } from '#src/domain/node-settings.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
+import type { NodeServices } from '#src/policy/render-service-files.ts';
 import type { SeedFile } from '#src/policy/seed-file.ts';
 import { accountsText } from '#src/policy/stage-files.ts';
 import { run } from '#src/process/run.ts';
@@ -33,6 +34,8 @@ export const debianRoot: Readonly<Record<string, string>> = {
   'etc/skel/.profile': '# profile\n',
   'etc/motd': 'of the image\n',
   'usr/lib/systemd/systemd': '',
+  'usr/sbin/sshd': '',
+  'usr/bin/sudo': '',
 };
 
 const base = join(tmpdir(), 'cardless-node-');
@@ -43,6 +46,7 @@ export interface RootOptions {
   readonly identity?: NodeIdentity;
   readonly sshCa?: string;
   readonly hostCertificate?: string;
+  readonly services?: NodeServices;
 }
 
 export async function nodeRoot(files: Readonly<Record<string, string>> = debianRoot, options: RootOptions = {}) {
@@ -76,6 +80,7 @@ export async function nodeRoot(files: Readonly<Record<string, string>> = debianR
     addressOf: () => undefined,
     archOf: () => 'arm64',
     drawOf: () => undefined,
+    servicesOf: () => options.services ?? {},
     nextImages: (nodes) => Promise.resolve(nodes.map(() => [])),
   });
   const filesFor = (settings: NodeSettings): readonly SeedFile[] => {

@@ -1,5 +1,6 @@
 /** What a change of the fleet looks like to people. */
 import { z } from 'zod';
+import { foldRange } from '../../domain/fold-range.ts';
 import { table } from '../format.ts';
 
 const Change = z.object({ what: z.string(), change: z.enum(['added', 'changed', 'removed']), live: z.boolean() });
@@ -7,6 +8,7 @@ const action = z.enum(['add', 'change', 'remove', 'none']);
 
 export const FleetResult = z.object({
   everybody: z.enum(['change', 'none']),
+  dns: z.enum(['change', 'none']).default('none'),
   groups: z.array(z.object({ name: z.string(), action })),
   nodes: z.array(
     z.object({
@@ -36,33 +38,57 @@ export type PendingNodes = z.infer<typeof PendingNodes>;
 
 const signs = { add: '+', change: '~', remove: '-', none: ' ' } as const;
 
-export function fleetText(result: FleetResult): string {
+/** @param from `list`: nodes that are not in it are nobody's concern */
+export function fleetText(result: FleetResult, from: 'file' | 'list' = 'file'): string {
   const groups = result.groups.filter((group) => group.action !== 'none').map((group) => `${signs[group.action]} group ${group.name}`);
   const nodes = result.nodes.filter((node) => node.action !== 'none');
+  const isSame = nodes.length === 0 && groups.length === 0 && result.everybody === 'none' && result.dns === 'none';
   const same = result.nodes.length - nodes.length;
-  const rows = nodes.map((node) => [
-    `${signs[node.action]} ${node.name}`,
-    node.action === 'add' ? 'new' : node.action === 'remove' ? 'removed' : [...node.record, ...changeWords(node.changes)].join(', '),
-    node.action === 'change' ? (node.changes.length > 0 ? whenText(node) : 'now') : '',
-  ]);
+  const rows = nodes.map((node) => ({
+    name: node.name,
+    sign: `${signs[node.action]} `,
+    cells: [
+      node.action === 'change' ? (node.changes.length > 0 ? whenText(node) : 'now') : '',
+      node.action === 'add' ? 'new' : node.action === 'remove' ? 'removed' : [...node.record, ...changeWords(node.changes)].join(', '),
+    ],
+  }));
   return [
     ...(result.everybody === 'change' ? ['~ settings of all nodes'] : []),
+    ...(result.dns === 'change' ? ['~ DNS records'] : []),
     ...groups,
-    ...(rows.length === 0 ? [] : [table(['NODE', 'WHAT', 'WHEN'], rows)]),
+    ...(rows.length === 0 ? [] : [table(['NODES', 'WHEN', 'WHAT'], together(rows))]),
     ...(same > 0 ? [`${same} ${same === 1 ? 'node stays' : 'nodes stay'} as ${same === 1 ? 'it is' : 'they are'}`] : []),
-    ...(result.unlisted.length === 0 ? [] : [`not in the file, and left alone: ${result.unlisted.join(', ')} (--prune removes them)`]),
-    result.applied ? 'applied' : 'nothing was changed; cardless apply -f does it',
+    ...(result.unlisted.length === 0 || from === 'list'
+      ? []
+      : [`not in the file, and left alone: ${foldRange(result.unlisted)} (--prune removes them)`]),
+    result.applied
+      ? 'applied'
+      : isSame
+        ? 'nothing would change'
+        : `nothing was changed; ${from === 'list' ? 'without --dry-run it is' : 'cardless apply -f does it'}`,
   ].join('\n');
 }
 
 export function pendingText(nodes: PendingNodes): string {
-  const rows = nodes.map((node) => [
-    node.name,
-    node.state,
-    changeWords(node.changes).join(', '),
-    node.state === 'outdated' ? whenText(node) : '',
-  ]);
-  return table(['NODE', 'STATE', 'WOULD CHANGE', 'WHEN'], rows);
+  const rows = nodes.map((node) => ({
+    name: node.name,
+    cells: [node.state, node.state === 'outdated' ? whenText(node) : '', changeWords(node.changes).join(', ')],
+  }));
+  return nodes.length === 0 ? 'No nodes yet.' : table(['NODES', 'STATE', 'WHEN', 'WOULD CHANGE'], together(rows));
+}
+
+interface NodeRow {
+  readonly name: string;
+  readonly sign?: string;
+  readonly cells: readonly string[];
+}
+
+/** One row for all nodes of which the same is said: of a hundred, most say that they hear of another name. */
+function together(rows: readonly NodeRow[]): string[][] {
+  const alike = Map.groupBy(rows, ({ sign = '', cells }) => JSON.stringify([sign, ...cells]));
+  return [...alike.values()].flatMap((same) =>
+    same.slice(0, 1).map(({ sign = '', cells }) => [`${sign}${foldRange(same.map(({ name }) => name))}`, ...cells]),
+  );
 }
 
 function whenText({ reboot, unreachable }: { readonly reboot: boolean; readonly unreachable: boolean }): string {

@@ -1,6 +1,8 @@
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { UserError } from '../../domain/errors.ts';
+import { foldRange } from '../../domain/fold-range.ts';
+import { expandRange } from '../../domain/range.ts';
 import { withServer } from '../admin-client.ts';
 import type { Context } from '../context.ts';
 import { ago } from '../format.ts';
@@ -102,10 +104,21 @@ function boardText({ serial, macs }: z.infer<typeof Board>): string {
   return serial ?? macs[0] ?? '-';
 }
 
+/** As ranges, where these keep the order in which boards are taken. */
+function inOrder(names: readonly string[]): string {
+  const folded = foldRange(names);
+  return folded
+    .split(/,(?![^[]*\])/)
+    .flatMap(expandRange)
+    .join() === names.join()
+    ? folded
+    : names.join(', ');
+}
+
 function claimsText({ window, claims, denied }: z.infer<typeof Claims>): string {
   const minutes = window ? Math.max(1, Math.round((window.endsAt - Date.now()) / 60_000)) : 0;
   return [
-    window ? `the next boards become ${window.names.join(', ')}; for another ${minutes} min` : 'no board is waited for',
+    window ? `the next boards become ${inOrder(window.names)}; for another ${minutes} min` : 'no board is waited for',
     ...claims.map(({ name, board, at, before }) => {
       const old = before && boardText(before);
       return `${name}: ${boardText(board)}, ${ago(at, Date.now())}${old && old !== '-' ? `, in the place of ${old}` : ''}`;

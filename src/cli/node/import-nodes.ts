@@ -25,7 +25,7 @@ export function addNodeImport(node: Command, contextOf: () => Context): void {
       });
       const request = { name: file, text: fleetOfCsv(file, content), dryRun, force, merge: true, remember: false };
       const result = FleetResult.parse(await withServer(context, (client) => client.call('POST', '/fleet', request)));
-      show(context, result, () => fleetText(result));
+      show(context, result, () => fleetText(result, 'list'));
     });
 }
 

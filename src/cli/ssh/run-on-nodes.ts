@@ -2,14 +2,18 @@
 import { foldRange } from '../../domain/fold-range.ts';
 import { type StreamOutcome, streamChild } from '../../process/stream-child.ts';
 
+type Outcome = StreamOutcome | { readonly kind: 'no-address' };
+
 export interface NodeRun {
   readonly name: string;
-  readonly outcome: StreamOutcome;
+  readonly outcome: Outcome;
 }
 
 export interface RunOnNodesOptions {
   readonly nodes: readonly string[];
   readonly jobs: number;
+  /** Of these nobody knows yet where they are. */
+  readonly unfound?: readonly string[];
   readonly signal: AbortSignal;
   readonly timeoutMs?: number;
   readonly command: (node: string) => readonly [string, readonly string[]];
@@ -19,9 +23,9 @@ export interface RunOnNodesOptions {
 
 /** In the order of the nodes. */
 export async function runOnNodes(options: RunOnNodesOptions): Promise<NodeRun[]> {
-  const { nodes, jobs, signal, timeoutMs, command, onOutput, onEnd } = options;
-  const runs = new Map<string, NodeRun>();
-  const waiting = [...nodes];
+  const { nodes, jobs, unfound = [], signal, timeoutMs, command, onOutput, onEnd } = options;
+  const runs = new Map<string, NodeRun>(unfound.map((name) => [name, { name, outcome: { kind: 'no-address' } }]));
+  const waiting = nodes.filter((name) => !runs.has(name));
   const work = async (): Promise<void> => {
     for (let name = waiting.shift(); name !== undefined; name = waiting.shift()) {
       const node = name;
@@ -40,10 +44,10 @@ export async function runOnNodes(options: RunOnNodesOptions): Promise<NodeRun[]>
   return nodes.flatMap((name) => runs.get(name) ?? []);
 }
 
-/** As `timeout` of coreutils says it, and as shells say a signal. */
-const codes = { 'timed-out': 124, cancelled: 130, signalled: 128, 'spawn-failed': 127 } as const;
+/** As `timeout` of coreutils says it, as shells say a signal, and as ssh says that there is no connection. */
+const codes = { 'timed-out': 124, cancelled: 130, signalled: 128, 'spawn-failed': 127, 'no-address': 255 } as const;
 
-export function exitCodeOf(outcome: StreamOutcome): number {
+export function exitCodeOf(outcome: Outcome): number {
   return outcome.kind === 'exited' ? outcome.exitCode : codes[outcome.kind];
 }
 
@@ -63,7 +67,7 @@ export function failureLines(runs: readonly NodeRun[]): string[] {
   return [...ways].map(([how, names]) => `${foldRange(names)}: ${how}`);
 }
 
-function howItFailed(outcome: StreamOutcome): string | undefined {
+function howItFailed(outcome: Outcome): string | undefined {
   switch (outcome.kind) {
     case 'exited':
       // ssh's own code for "no connection"; what it said stands above.
@@ -74,6 +78,8 @@ function howItFailed(outcome: StreamOutcome): string | undefined {
       return 'cancelled';
     case 'signalled':
       return `ended by ${outcome.signal}`;
+    case 'no-address':
+      return 'no address is known yet';
     case 'spawn-failed':
       return outcome.message;
   }

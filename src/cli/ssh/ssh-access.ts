@@ -16,6 +16,8 @@ const Access = z.object({
 
 export interface SshSession extends AsyncDisposable {
   readonly nodes: z.infer<typeof Access>['nodes'];
+  /** Those without an address. */
+  readonly unfound: readonly string[];
   /** For ssh, scp and sftp; nodes are known to them by their names. */
   readonly options: readonly string[];
 }
@@ -45,7 +47,8 @@ export async function openSshSession(context: Context, { nodes, user, connectSec
   };
   await Promise.all(Object.entries(files).map(([name, text]) => writeFile(join(folder, name), `${text.trimEnd()}\n`, { mode: 0o600 })));
   const owned = stack.move();
-  return { nodes: access.nodes, options: ['-F', join(folder, 'config')], [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  const unfound = access.nodes.filter(({ address }) => address === undefined).map(({ name }) => name);
+  return { nodes: access.nodes, unfound, options: ['-F', join(folder, 'config')], [Symbol.asyncDispose]: () => owned.disposeAsync() };
 }
 
 /** ssh_config(5): what stands first holds. */

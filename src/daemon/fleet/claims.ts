@@ -9,9 +9,11 @@ import type { Logger } from '../../log/logger.ts';
 import { expandNames } from '../../policy/node-set.ts';
 import type { ClaimAdmin } from '../../servers/http/admin/claim-routes.ts';
 import type { Claim, ClaimStore, ClaimWindow } from '../../store/claims.ts';
-import type { NodeStore } from '../../store/nodes.ts';
+import type { FleetChange, NodeStore } from '../../store/nodes.ts';
 import type { BootSessions } from '../boot-sessions.ts';
 import type { UnclaimedBoards } from '../unclaimed.ts';
+import type { NodeContents } from './node-contents.ts';
+import { refuseSettingProblems } from './setting-problems.ts';
 
 /** Older ones cannot be undone. */
 const keptClaims = 200;
@@ -21,6 +23,8 @@ export interface ClaimsOptions {
   readonly nodes: NodeStore;
   readonly unclaimed: UnclaimedBoards;
   readonly sessions: Pick<BootSessions, 'end'>;
+  /** A board is not to become a node that could not be given what its settings say. */
+  readonly contents: Pick<NodeContents, 'problemsOf'>;
   /** A node is registered no longer: its boots, overlays and keys go too. */
   readonly afterRemoval: (names: readonly NodeName[]) => Promise<void>;
   /** Whether boards can ask at all. */
@@ -76,6 +80,7 @@ export class Claims implements ClaimAdmin {
       });
     }
     this.#refuseTaken(board, name);
+    this.#check([this.#change(name, board, group)]);
     return this.#take(name, board, group);
   };
 
@@ -95,6 +100,7 @@ export class Claims implements ClaimAdmin {
       });
     }
     const group = request.group === undefined ? undefined : this.#groupOf(request.group);
+    this.#check(names.map((name) => this.#change(name, { macs: [] }, group)));
     const window = {
       names,
       endsAt: clock.now() + request.seconds * 1000,
@@ -190,36 +196,40 @@ export class Claims implements ClaimAdmin {
     if (name === undefined) {
       return;
     }
-    // Before the node: a crash in between must not give one board two names.
-    store.save({ ...store.record, window: { ...window, names: window.names.filter((other) => other !== name) } });
     // A group may be gone since the window was opened.
     const group = nodes.fleet.groups.find((known) => known.name === window.group)?.name;
-    this.#take(name, { macs: [board.mac], ...(board.serial === undefined ? {} : { serial: board.serial }) }, group);
+    const taken = { macs: [board.mac], ...(board.serial === undefined ? {} : { serial: board.serial }) };
+    try {
+      this.#check([this.#change(name, taken, group)]);
+    } catch (error) {
+      if (!(error instanceof UserError)) {
+        throw error;
+      }
+      log.warn({ node: name, serial: board.serial, mac: board.mac, reason: error.message }, 'board not claimed');
+      return;
+    }
+    // Before the node: a crash in between must not give one board two names.
+    store.save({ ...store.record, window: { ...window, names: window.names.filter((other) => other !== name) } });
+    this.#take(name, taken, group);
     log.info({ node: name, serial: board.serial, mac: board.mac }, 'board claimed');
   }
 
   #take(name: NodeName, board: Board, group: GroupName | undefined): Node {
     const { nodes, store, unclaimed, sessions, clock, onChange } = this.#options;
     const known = nodes.get(name);
-    const isPc = board.serial !== undefined && !isPiSerial(board.serial);
     const claim: Claim = {
       name,
       at: clock.now(),
       board,
       ...(known ? { before: beforeOf(known) } : {}),
     };
-    if (known) {
-      if (!isSameBoard(known, board)) {
-        sessions.end(name);
-      }
-      nodes.update(name, {
-        serial: board.serial ?? null,
-        macs: board.macs,
-        ...(isPc ? { model: 'PC' } : {}),
-        ...(group === undefined ? {} : { group }),
-      });
-    } else {
-      nodes.add([{ name, own: {}, reimage: false, ...board, ...(isPc ? { model: 'PC' } : {}), ...(group === undefined ? {} : { group }) }]);
+    if (known && !isSameBoard(known, board)) {
+      sessions.end(name);
+    }
+    const { add, update } = this.#change(name, board, group);
+    nodes.add(add);
+    for (const { change } of update) {
+      nodes.update(name, change);
     }
     store.save({ ...store.record, claims: [...store.record.claims, claim].slice(-keptClaims) });
     for (const mac of board.macs) {
@@ -227,6 +237,24 @@ export class Claims implements ClaimAdmin {
     }
     onChange();
     return nodes.require(name);
+  }
+
+  /** What a claim is to the registry. */
+  #change(name: NodeName, board: Board, group: GroupName | undefined): Pick<FleetChange, 'add' | 'update'> {
+    const more = {
+      ...(board.serial !== undefined && !isPiSerial(board.serial) ? { model: 'PC' } : {}),
+      ...(group === undefined ? {} : { group }),
+    };
+    return this.#options.nodes.get(name)
+      ? { add: [], update: [{ name, change: { serial: board.serial ?? null, macs: board.macs, ...more } }] }
+      : { add: [{ name, own: {}, reimage: false, ...board, ...more }], update: [] };
+  }
+
+  /** @throws UserError bad-input */
+  #check(changes: readonly Pick<FleetChange, 'add' | 'update'>[]): void {
+    const { nodes, contents } = this.#options;
+    const [add, update] = [changes.flatMap((change) => change.add), changes.flatMap((change) => change.update)];
+    refuseSettingProblems(nodes.preview({ ...nodes.fleet, add, update, remove: [] }), nodes.list(), contents);
   }
 
   /** With the MAC that it asked from, if it did. */

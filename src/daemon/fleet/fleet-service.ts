@@ -52,6 +52,8 @@ interface GroupPlan {
 
 interface FleetPlan {
   readonly everybody: 'change' | 'none';
+  /** Records of the name server. */
+  readonly dns: 'change' | 'none';
   readonly groups: readonly GroupPlan[];
   readonly nodes: readonly NodePlan[];
   /** In the registry and not in the file. They stay as they are. */
@@ -250,6 +252,7 @@ async function compareFleets(file: ReadFleet, options: FleetServiceOptions): Pro
   );
   return {
     everybody: isDeepStrictEqual(nodes.fleet.everybody, change.everybody) ? 'none' : 'change',
+    dns: isDeepStrictEqual(nodes.fleet.dns, change.dns) ? 'none' : 'change',
     groups: comparedGroups(nodes.fleet.groups, change.groups),
     nodes: [...plans, ...removed],
     unlisted: after.map(({ name }) => name).filter((name) => !listed.has(name)),

@@ -5,6 +5,7 @@ import type { Ipv4 } from '../../domain/ipv4.ts';
 import type { Node, NodeName } from '../../domain/node.ts';
 import type { Secret } from '../../domain/node-settings.ts';
 import type { PublicKey } from '../../domain/public-key.ts';
+import { powerProblems } from '../../policy/check-power.ts';
 import { type ContentPart, contentOf, liveMark } from '../../policy/node-content.ts';
 import { cloudInitProblems } from '../../policy/render-cloud-init.ts';
 import { pathProblems, type SettingsProblem, settingsFiles } from '../../policy/render-files.ts';
@@ -105,7 +106,13 @@ export class NodeContents {
         ...hookFiles(node.settings, context),
         ...own.files,
       ],
-      problems: [...accountProblems(node), ...cloudInitProblems(node), ...pathProblems(node), ...own.problems],
+      problems: [
+        ...accountProblems(node),
+        ...cloudInitProblems(node),
+        ...pathProblems(node),
+        ...powerProblems(node, addressOf(node), archOf(node)),
+        ...own.problems,
+      ],
     };
   }
 

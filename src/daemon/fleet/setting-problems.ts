@@ -1,8 +1,9 @@
 /** What is wrong with the settings of nodes, and where in a fleet file that was said. */
 import { UserError } from '../../domain/errors.ts';
 import type { FleetProblem } from '../../domain/fleet.ts';
+import { foldRange } from '../../domain/fold-range.ts';
 import type { Group } from '../../domain/group.ts';
-import type { Node } from '../../domain/node.ts';
+import type { Node, NodeName } from '../../domain/node.ts';
 import type { NodeSettings } from '../../domain/node-settings.ts';
 import type { PlaceOf } from '../../policy/check-fleet.ts';
 import type { SettingsProblem } from '../../policy/render-files.ts';
@@ -16,11 +17,23 @@ interface SaidFor {
 /** @param fleet all nodes, with what they inherit from `said` */
 export function settingProblems(fleet: readonly Node[], said: SaidFor, contents: NodeContents, placeOf: PlaceOf): FleetProblem[] {
   const nodes = new Map(fleet.map((node) => [node.name, node]));
-  return contents.problemsOf(fleet).map(({ node: name, problem }) => {
+  const placed = contents.problemsOf(fleet).map(({ node: name, problem }) => {
     const node = nodes.get(name);
-    const path = node === undefined ? [] : placeInFile(node, problem, said, placeOf);
-    return { path, message: `${name}: ${problem.message}` };
+    return { node: name, path: node === undefined ? [] : placeInFile(node, problem, said, placeOf), message: problem.message };
   });
+  return together(placed);
+}
+
+interface PlacedProblem extends FleetProblem {
+  readonly node: NodeName;
+}
+
+/** What is wrong with many nodes for the same reason is told once. */
+function together(problems: readonly PlacedProblem[]): FleetProblem[] {
+  const alike = Map.groupBy(problems, ({ path, message }) => JSON.stringify([path.map(String), message]));
+  return [...alike.values()].flatMap((same) =>
+    same.slice(0, 1).map(({ path, message }) => ({ path, message: `${foldRange(same.map(({ node }) => node))}: ${message}` })),
+  );
 }
 
 /** The narrowest that says it is where the node has it from. */
@@ -50,15 +63,14 @@ function placeInFile(node: Node, { list, key }: SettingsProblem, { groups, every
 }
 
 /** @throws UserError bad-input with all that is wrong now and was not before */
-export function refuseSettingProblems(fleet: readonly Node[], before: readonly Node[], contents: NodeContents): void {
-  const messages = (nodes: readonly Node[]): string[] =>
-    contents.problemsOf(nodes).map(({ node, problem }) => `${node}: ${problem.message}`);
-  const problems = new Set(messages(fleet));
-  for (const known of problems.size === 0 ? [] : messages(before)) {
-    problems.delete(known);
-  }
-  if (problems.size > 0) {
-    throw new UserError('bad-input', `Nothing was changed:\n  ${[...problems].join('\n  ')}`, {
+export function refuseSettingProblems(fleet: readonly Node[], before: readonly Node[], contents: Pick<NodeContents, 'problemsOf'>): void {
+  const found = (nodes: readonly Node[]): PlacedProblem[] =>
+    contents.problemsOf(nodes).map(({ node, problem: { message } }) => ({ node, path: [], message }));
+  const now = found(fleet);
+  const known = new Set((now.length === 0 ? [] : found(before)).map(({ node, message }) => `${node}: ${message}`));
+  const problems = together(now.filter(({ node, message }) => !known.has(`${node}: ${message}`)));
+  if (problems.length > 0) {
+    throw new UserError('bad-input', `Nothing was changed:\n  ${problems.map(({ message }) => message).join('\n  ')}`, {
       hint: 'cardless config export shows the settings that nodes have',
     });
   }

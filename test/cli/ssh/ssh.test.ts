@@ -3,7 +3,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { collate, PrefixedLines } from '#src/cli/ssh/lines.ts';
 import { commandLine, remoteCommand } from '#src/cli/ssh/remote-command.ts';
-import { failureLines, worstOf } from '#src/cli/ssh/run-on-nodes.ts';
+import { failureLines, runOnNodes, worstOf } from '#src/cli/ssh/run-on-nodes.ts';
 import { readCopy } from '#src/cli/ssh-command.ts';
 import { parseDuration } from '#src/domain/duration.ts';
 import { streamChild } from '#src/process/stream-child.ts';
@@ -114,4 +114,21 @@ test('times', () => {
   for (const text of ['', 'x', '-1', '10 d', '999999h']) {
     expect(() => parseDuration(text), text).toThrow('is not a time');
   }
+});
+
+test('a node without an address is not asked, and counts as one that cannot be reached', async () => {
+  const asked: string[] = [];
+  const runs = await runOnNodes({
+    nodes: ['red1', 'red2', 'red3'],
+    unfound: ['red1', 'red2'],
+    jobs: 4,
+    signal: new AbortController().signal,
+    command: (node) => {
+      asked.push(node);
+      return ['true', []];
+    },
+    onOutput: () => Promise.resolve(),
+  });
+  expect(asked).toEqual(['red3']);
+  expect([failureLines(runs), worstOf(runs)]).toEqual([['red[1-2]: no address is known yet'], 255]);
 });

@@ -6,6 +6,7 @@ import { expect, test } from 'vitest';
 import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { Claims } from '#src/daemon/fleet/claims.ts';
 import { UnclaimedBoards } from '#src/daemon/unclaimed.ts';
+import { parseGroupName } from '#src/domain/group.ts';
 import { parseImageDigest } from '#src/domain/image.ts';
 import { parseMac } from '#src/domain/mac.ts';
 import { parseNodeName } from '#src/domain/node.ts';
@@ -20,6 +21,9 @@ import { nodeRecord } from '../../support/nodes.ts';
 
 const red5 = parseNodeName('red5');
 
+/** Nodes with a board whose serial number ends so cannot be given what their settings say. */
+const refused = '5';
+
 function start(file = join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db'), clock = new FakeClock()) {
   const database = openDatabase(file);
   const nodes = new NodeStore(database);
@@ -27,6 +31,12 @@ function start(file = join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db')
   const sessions = new BootSessions(new SessionStore(database), clock, pino({ level: 'silent' }));
   const claims = new Claims({
     sessions,
+    contents: {
+      problemsOf: (fleet) =>
+        fleet
+          .filter(({ serial, group }) => serial?.endsWith(refused) || group === 'broken')
+          .map(({ name }) => ({ node: name, problem: { list: 'files', key: '/etc/motd', message: '/etc/motd, line 1: no label' } })),
+    },
     afterRemoval: () => Promise.resolve(),
     isServing: () => true,
     store: new ClaimStore(database),
@@ -104,6 +114,18 @@ test('the newest claim is taken back, and the next board gets its name', async (
   expect(boards()).toEqual({ red5: '00000003' });
   await claims.undo();
   await expect(claims.undo()).rejects.toThrow(/no claim to take back/);
+});
+
+test('no board becomes a node that could not be given what its settings say', () => {
+  const { claims, knock, boards, nodes, unclaimed } = start();
+  nodes.apply({ ...nodes.fleet, groups: [{ name: parseGroupName('broken'), settings: {} }], add: [], update: [], remove: [] });
+  expect(() => claims.claim({ board: '00000005', as: 'red5', replace: false })).toThrow(/red5: .etc.motd, line 1: no label/);
+  expect(() => claims.open(open('red[5-6]', { group: 'broken' }))).toThrow(/red\[5-6\]: .etc.motd/);
+  claims.open(open('red[5-6]'));
+  knock(5);
+  knock(1);
+  expect(boards()).toEqual({ red5: '00000001' });
+  expect(unclaimed.list().map(({ serial }) => serial)).toEqual(['00000005']);
 });
 
 test('a broken board is replaced under its name, with all that was said for it', async () => {

@@ -73,6 +73,7 @@ function start(listens = true) {
   });
   type Result = Readonly<{
     everybody: string;
+    dns: string;
     groups: object[];
     nodes: { name: string; action: string; changes: { what: string }[]; record: string[]; reboot: boolean }[];
     unlisted: string[];
@@ -309,17 +310,24 @@ nodes:
     secrets: [{name: k, path: /etc/a}]
 `;
   const said = await apply(text).then(() => '', String);
-  for (const name of ['red5', 'red6', 'red7']) {
-    expect(said).toContain(`line 6: ${name}: /etc/app.conf, line 2: undefined variable: variables.prot`);
-  }
-  for (const name of ['blue1', 'blue2']) {
-    expect(said).toContain(`line 12: ${name}: /etc/passwd is written at each boot from users`);
-    expect(said).toContain(`line 13: ${name}: /run/x would not be seen`);
-    expect(said).toContain(`line 15: ${name}: /etc/a/b cannot be a file while /etc/a is one`);
-    expect(said).toContain(`line 16: ${name}: /etc/a is also the path of a file`);
-  }
-  expect(said).toContain('is wrong in 11 places');
+  expect(said).toContain('line 6: red[5-7]: /etc/app.conf, line 2: undefined variable: variables.prot');
+  expect(said).toContain('line 12: blue[1-2]: /etc/passwd is written at each boot from users');
+  expect(said).toContain('line 13: blue[1-2]: /run/x would not be seen');
+  expect(said).toContain('line 15: blue[1-2]: /etc/a/b cannot be a file while /etc/a is one');
+  expect(said).toContain('line 16: blue[1-2]: /etc/a is also the path of a file');
+  expect(said).toContain('is wrong in 5 places');
   expect(nodes.list()).toEqual(before);
+});
+
+test('a power driver that would fail whenever it is used is refused, where the file says it; records of the name server are told', async () => {
+  const { apply } = start();
+  const plugs =
+    'groups:\n  plugs:\n    power: {driver: webhook, on: "http://{{ node.labels.plug }}/on"}\nnodes:\n  p[1-2]: {group: plugs}\n';
+  await expect(apply(plugs)).rejects.toThrow(
+    /line 3: p\[1-2\]: a template of its power driver is wrong: undefined variable: node.labels.plug/,
+  );
+  const named = 'dns: {records: [{name: mail.cluster.internal, type: A, address: 10.77.0.9}]}\nnodes: {}\n';
+  expect([(await apply(named)).dns, (await apply(named)).dns]).toEqual(['change', 'none']);
 });
 
 test('users change live; what a user cannot be is refused', async () => {
@@ -340,9 +348,9 @@ test('users change live; what a user cannot be is refused', async () => {
   const wrong =
     'settings:\n  users:\n    - {name: root}\n    - {name: a, uid: 2000}\n    - {name: b, uid: 2000, shell: "/bin/a:b"}\nnodes: {red5: {}}';
   const said = await apply(wrong).then(() => '', String);
-  expect(said).toContain('line 3: red5: the user root belongs to the system; authorizedKeys is for its keys');
-  expect(said).toContain('line 5: red5: the users a and b have the same uid 2000');
-  expect(said).toContain('line 5: red5: "/bin/a:b" cannot be the shell of b');
+  expect(said).toContain('line 3: blue[1-2],red[5-7]: the user root belongs to the system; authorizedKeys is for its keys');
+  expect(said).toContain('line 5: blue[1-2],red[5-7]: the users a and b have the same uid 2000');
+  expect(said).toContain('line 5: blue[1-2],red[5-7]: "/bin/a:b" cannot be the shell of b');
 });
 
 test.each([true, false])('a plan tells whether the agent of a node that runs would hear of it (%s)', async (listens) => {
