@@ -1,6 +1,6 @@
 /** Runs the project's own checks: the same ones here and in CI. */
 import { mkdir, readFile, rm } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, relative } from 'node:path';
 import type { Command } from 'commander';
 import { z } from 'zod';
 import { projectRoot } from '../config/places.ts';
@@ -16,15 +16,26 @@ const VitestReport = z.object({
   numPendingTests: z.number(),
   numTodoTests: z.number(),
   testResults: z.array(
-    z.object({ name: z.string(), status: z.string(), assertionResults: z.array(z.object({ fullName: z.string(), status: z.string() })) }),
+    z.object({
+      name: z.string(),
+      status: z.string(),
+      message: z.string(),
+      assertionResults: z.array(z.object({ fullName: z.string(), status: z.string(), failureMessages: z.array(z.string()).nullish() })),
+    }),
   ),
 });
+type VitestReport = z.infer<typeof VitestReport>;
 
 interface Counts {
   readonly passed: number;
   readonly failed: number;
   readonly skipped: number;
+  /** One paragraph for each failure: at the end of an hour of output, what failed must not be looked for. */
+  readonly failures: readonly string[];
 }
+
+/** Lines of a failure that are repeated at the end: the message and where it was. */
+const failureLines = 12;
 
 /** Files of guest tests that run side by side: guests wait for their servers, timers and outages much of the time. */
 const guestFiles = 2;
@@ -45,6 +56,9 @@ export function addTestCommand(program: Command, contextOf: () => Context): void
         throw new UserError('bad-input', `"${part}" is not a part of the tests`, { hint: `One of: ${parts.join(', ')}` });
       }
       const counts = await runParts(known, filter, context);
+      for (const failure of counts.failures) {
+        context.print(`failed: ${failure}`);
+      }
       context.print(`${counts.passed} passed, ${counts.failed} failed, ${counts.skipped} skipped`);
       if (counts.failed > 0 || counts.passed === 0) {
         throw new UserError('failed', counts.passed === 0 && counts.failed === 0 ? 'No test was run' : 'Tests failed');
@@ -53,9 +67,14 @@ export function addTestCommand(program: Command, contextOf: () => Context): void
 }
 
 async function runParts(part: Part, filter: string | undefined, context: Context): Promise<Counts> {
-  let counts: Counts = { passed: 0, failed: 0, skipped: 0 };
+  let counts: Counts = { passed: 0, failed: 0, skipped: 0, failures: [] };
   const add = (more: Counts): void => {
-    counts = { passed: counts.passed + more.passed, failed: counts.failed + more.failed, skipped: counts.skipped + more.skipped };
+    counts = {
+      passed: counts.passed + more.passed,
+      failed: counts.failed + more.failed,
+      skipped: counts.skipped + more.skipped,
+      failures: [...counts.failures, ...more.failures],
+    };
   };
   const needsRoot = part !== 'unit';
   if (needsRoot) {
@@ -78,7 +97,7 @@ async function runParts(part: Part, filter: string | undefined, context: Context
     add(await vitest('outages', filter, context));
   } else if (part === 'all' && filter === undefined) {
     context.print('skipped: outages of a quarter of an hour, which would make this over an hour; cardless test e2e survive runs them');
-    add({ passed: 0, failed: 0, skipped: 1 });
+    add({ passed: 0, failed: 0, skipped: 1, failures: [] });
   }
   return counts;
 }
@@ -91,7 +110,7 @@ async function check(title: string, tool: string, args: readonly string[], conte
   if (code !== 0) {
     context.print(lines.join('\n'));
   }
-  return { passed: code === 0 ? 1 : 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+  return code === 0 ? { passed: 1, failed: 0, skipped: 0, failures: [] } : { passed: 0, failed: 1, skipped: 0, failures: [title] };
 }
 
 async function vitest(project: string, filter: string | undefined, context: Context): Promise<Counts> {
@@ -104,7 +123,7 @@ async function vitest(project: string, filter: string | undefined, context: Cont
   const code = await runTool('vitest', ['run', '--project', project, ...reporters, ...workers, ...only], context, context.print);
   const text = await readFile(output, 'utf8').catch(() => undefined);
   if (text === undefined) {
-    return { passed: 0, failed: code === 0 ? 0 : 1, skipped: 0 };
+    return { passed: 0, failed: code === 0 ? 0 : 1, skipped: 0, failures: code === 0 ? [] : [`${project}: no report`] };
   }
   const report = VitestReport.parse(JSON.parse(text));
   // A file that could not even be loaded has no tests of its own to count.
@@ -119,7 +138,20 @@ async function vitest(project: string, filter: string | undefined, context: Cont
     passed: report.numPassedTests,
     failed: failed === 0 && code !== 0 ? 1 : failed,
     skipped: report.numPendingTests + report.numTodoTests,
+    failures: failuresOf(report),
   };
+}
+
+function failuresOf(report: VitestReport): string[] {
+  return report.testResults.flatMap((file) => {
+    const tests = file.assertionResults.filter(({ status }) => status === 'failed');
+    const told = tests.map(({ fullName, failureMessages }) => ({ what: ` > ${fullName}`, message: (failureMessages ?? []).join('\n') }));
+    const all = told.length === 0 && file.status === 'failed' ? [{ what: '', message: file.message }] : told;
+    return all.map(({ what, message }) => {
+      const lines = message.split('\n').slice(0, failureLines);
+      return [`${relative(projectRoot, file.name)}${what}`, ...lines.map((line) => `  ${line}`)].join('\n');
+    });
+  });
 }
 
 async function runTool(tool: string, args: readonly string[], context: Context, onLine: (line: string) => void): Promise<number> {

@@ -1,6 +1,6 @@
 /** What boards notice of an import that the server does meanwhile. */
 import { randomBytes } from 'node:crypto';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import type { AdminClient } from '#src/cli/admin-client.ts';
@@ -119,5 +119,4 @@ test('while disk images are imported, every DISCOVER is answered, and no board h
     return boot?.events.some(({ what }) => what !== 'dhcp') ? [answers.join(' ')] : [];
   });
   expect(asked).toEqual(Array.from({ length: boards }, () => 'offer ack'));
-  await rm(folder, { recursive: true });
 });
