@@ -17,9 +17,8 @@ export default defineConfig({
   test: {
     projects: [
       project('unit', 'test/**/*.test.ts', ['test/integration/**'], 20_000, true),
-      // These make name spaces, start servers and measure nothing: one after another.
-      project('integration', 'test/integration/**/*.test.ts', [], 120_000, false),
-      // `cardless test` says how many files at once.
+      // `cardless test` says how many files of these two at once.
+      project('integration', 'test/integration/**/*.test.ts', [], 120_000, true),
       project('e2e', 'e2e-qemu/**/*.test.ts', [outages], 30 * 60_000, true),
       // Nine guests for ten minutes: alone.
       project('outages', outages, [], 30 * 60_000, false),

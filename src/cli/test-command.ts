@@ -37,8 +37,8 @@ interface Counts {
 /** Lines of a failure that are repeated at the end: the message and where it was. */
 const failureLines = 12;
 
-/** Files of guest tests that run side by side: guests wait for their servers, timers and outages much of the time. */
-const guestFiles = 2;
+/** Test files that run side by side, where servers and guests wait for one another, timers and outages much of the time. */
+const filesAtOnce = 2;
 
 const parts = ['all', 'unit', 'integration', 'e2e'] as const;
 type Part = (typeof parts)[number];
@@ -119,7 +119,7 @@ async function vitest(project: string, filter: string | undefined, context: Cont
   await rm(output, { force: true });
   const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${output}`];
   const only = filter === undefined ? [] : [filter, '--passWithNoTests'];
-  const workers = project === 'e2e' ? [`--maxWorkers=${guestFiles}`] : [];
+  const workers = project === 'unit' ? [] : [`--maxWorkers=${filesAtOnce}`];
   const code = await runTool('vitest', ['run', '--project', project, ...reporters, ...workers, ...only], context, context.print);
   const text = await readFile(output, 'utf8').catch(() => undefined);
   if (text === undefined) {
