@@ -85,9 +85,26 @@ export async function withServer<T>(context: Context, work: (client: AdminClient
   }
   const said: string[] = [];
   const args = [join(projectRoot, 'src/main.ts'), '--state', context.places.state, 'up', '--no-network', '--for-client'];
-  await using server = startChild(process.execPath, args, { graceMs: 30_000, onLine: (line) => said.push(line) });
-  await untilAnswers(client, server, said);
-  return await work(client);
+  const server = startChild(process.execPath, args, { graceMs: 30_000, onLine: (line) => said.push(line) });
+  try {
+    await untilAnswers(client, server, said);
+    return await work(client);
+  } finally {
+    if (await isAtWork(client)) {
+      server.release();
+    } else {
+      await server.stop();
+    }
+  }
+}
+
+/** Another command may have found the server that one had started: its job goes on, and then the server ends by itself. */
+async function isAtWork(client: AdminClient): Promise<boolean> {
+  const jobs = await client.call('GET', '/jobs').catch(() => []);
+  return z
+    .array(z.object({ state: z.string() }))
+    .parse(jobs)
+    .some(({ state }) => state === 'running');
 }
 
 /** Resolves when the server that was just started answers. @throws UserError with the last lines that it `said` */

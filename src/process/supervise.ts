@@ -20,6 +20,8 @@ export interface Child extends AsyncDisposable {
   readonly ended: Promise<ChildOutcome>;
   /** Idempotent. Resolves when the child is gone. */
   stop(): Promise<ChildOutcome>;
+  /** Lets go of it: it does not keep us from ending, and goes on when we have ended. */
+  release(): void;
 }
 
 export function startChild(file: string, args: readonly string[], options: ChildOptions): Child {
@@ -64,6 +66,12 @@ export function startChild(file: string, args: readonly string[], options: Child
     pid: child.pid,
     ended,
     stop,
+    release: () => {
+      child.nodeChildProcess.unref();
+      child.stdout.destroy();
+      child.stderr.destroy();
+      child.all.destroy();
+    },
     [Symbol.asyncDispose]: async () => {
       await stop();
     },

@@ -84,6 +84,20 @@ describe('a job', () => {
     await until(isGone, 'the server to end');
   });
 
+  test('goes on when another command that had started the server has ended', async () => {
+    const server = new RegistryServer(await mkdtemp(join(tmpdir(), 'cardless-test-')));
+    await placeEndlessImage(server.state, 1000);
+    const first = command(server.state, 'image', 'verify');
+    await isUnderWay(server, '1');
+    const second = command(server.state, 'image', 'verify');
+    await isUnderWay(server, '2');
+    await server.client.call('DELETE', '/jobs/1');
+    expect((await first).stderr).toContain('cancelled');
+    expect((await job(server, '2')).state).toBe('running');
+    await server.client.call('DELETE', '/jobs/2');
+    expect((await second).stderr).toContain('cancelled');
+  });
+
   test('ends with Ctrl-C where it was started', async () => {
     await using server = await started();
     const client = command(server.state, 'image', 'verify');
