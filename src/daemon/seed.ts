@@ -77,9 +77,14 @@ async function programFiles(): Promise<SeedFile[]> {
   );
 }
 
+/** The key is where busybox wget takes it from its environment: see servers/http/node-key.ts. */
+function agentConfig({ server, httpPort, agentKey }: SeedOptions): string {
+  return `AGENT_SERVER='http://${server}:${httpPort}'\nAGENT_PROXY='http://agent:${agentKey}@${server}:${httpPort}'\n`;
+}
+
 const services = { agent: 'multi-user', 'first-boot': 'basic', 'every-boot': 'multi-user' } as const;
 
-async function agentFiles({ server, httpPort, agentKey }: SeedOptions): Promise<SeedFile[]> {
+async function agentFiles(options: SeedOptions): Promise<SeedFile[]> {
   const scripts = { agent: 0o755, freezer: 0o644, 'run-hooks': 0o755, start: 0o755, vitals: 0o644, 'vitals.awk': 0o644 } as const;
   const programs = Object.entries(scripts).map(async ([name, mode]) => ({
     path: `usr/lib/cardless/${name}`,
@@ -94,7 +99,7 @@ async function agentFiles({ server, httpPort, agentKey }: SeedOptions): Promise<
     ];
   });
   return [
-    { path: 'etc/cardless/agent.conf', mode: 0o600, text: `AGENT_SERVER='http://${server}:${httpPort}'\nAGENT_KEY='${agentKey}'\n` },
+    { path: 'etc/cardless/agent.conf', mode: 0o600, text: agentConfig(options) },
     ...(await Promise.all(programs)),
     ...(await Promise.all(units)).flat(),
   ];

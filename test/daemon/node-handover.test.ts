@@ -263,7 +263,9 @@ describe('seed', () => {
     expect(first?.get('etc/ssh/ssh_host_ed25519_key 600')).toContain('PRIVATE KEY');
     expect(first?.get('root/.ssh/authorized_keys 600')).toBe(`${operatorKey}\n`);
     expect(first?.get('etc/ssh/sshd_config.d/10-cardless.conf 644')).toContain('PasswordAuthentication no');
-    expect(first?.get('etc/cardless/agent.conf 600')).toMatch(/^AGENT_SERVER='http:\/\/10\.0\.0\.1:8067'\nAGENT_KEY='[\w-]{32}'\n$/);
+    expect(first?.get('etc/cardless/agent.conf 600')).toMatch(
+      /^AGENT_SERVER='http:\/\/10\.0\.0\.1:8067'\nAGENT_PROXY='http:\/\/agent:[\w-]{32}@10\.0\.0\.1:8067'\n$/,
+    );
     // A service that waits for the server is not dead.
     expect(first?.get('etc/systemd/system/systemd-journald.service.d/10-cardless.conf 644')).toBe('[Service]\nWatchdogSec=0\n');
     expect(first?.get('etc/systemd/system.conf.d/10-cardless.conf 644')).toBe('[Manager]\nRuntimeWatchdogSec=0\n');
@@ -289,7 +291,7 @@ describe('seed', () => {
     const { token } = boot();
     await handover.plan(token, peer);
     const files = await filesOf(await handover.seed(token, peer, server));
-    const key = /AGENT_KEY='(.*)'/.exec(files.get('etc/cardless/agent.conf 600') ?? '')?.[1] ?? '';
+    const key = /agent:(.*)@/.exec(files.get('etc/cardless/agent.conf 600') ?? '')?.[1] ?? '';
     expect(() => handover.ready(key, parseIpv4('10.0.0.66'))).toThrow('not of a boot of yours');
     expect(() => handover.ready('wrong', peer)).toThrow('not of a boot of yours');
     handover.ready(key, peer, 'cores=4 memory=3884512');

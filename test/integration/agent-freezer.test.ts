@@ -9,6 +9,7 @@ import { findPlaces, projectRoot } from '#src/config/places.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
 import { createAgentFace } from '#src/servers/http/agent-face.ts';
+import { takePosted, tokenOf } from '#src/servers/http/node-key.ts';
 import { ran, until } from '../support/lab-server.ts';
 import { stopProcesses } from '../support/stopped.ts';
 
@@ -33,9 +34,9 @@ async function startNode(holdSeconds: number) {
       thawed: (_key, _peer, id, how) => void ends.push(`${id} ${how}`),
       answered: () => {},
     },
-    () => ({ key: 'key', peer: parseIpv4('127.0.0.1') }),
+    (request) => ({ key: tokenOf(request), peer: parseIpv4('127.0.0.1') }),
   );
-  const server = createServer(app.use(face));
+  const server = createServer(app.use(takePosted, face));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   stack.defer(() => {
     server.closeAllConnections();
@@ -65,7 +66,10 @@ async function startNode(holdSeconds: number) {
     join(folder, 'freezer'),
     places.reduce((text, [from, to]) => text.replaceAll(from, to), script),
   );
-  await writeFile(join(folder, 'agent.conf'), `AGENT_SERVER='http://127.0.0.1:${port}'\nAGENT_KEY='key'\n`);
+  await writeFile(
+    join(folder, 'agent.conf'),
+    `AGENT_SERVER='http://127.0.0.1:${port}'\nAGENT_PROXY='http://agent:the-key@127.0.0.1:${port}'\n`,
+  );
   const start = () => execa(busybox, ['sh', join(folder, 'freezer')], { reject: false, detached: true, stdin: 'ignore' });
   let agent = start();
   const kill = (): void => void (agent.pid === undefined || process.kill(-agent.pid, 'SIGKILL'));
@@ -87,6 +91,7 @@ async function startNode(holdSeconds: number) {
       }
       return isHeld;
     },
+    startAnother: start,
     killAndStartAgain: async (): Promise<void> => {
       kill();
       await agent;
@@ -107,6 +112,17 @@ test('the disk is held until the server answers, again and again', async () => {
     await until(() => Promise.resolve(node.ends.includes(`${id} told`)), 'the end');
     expect(await node.isFrozen()).toBe(false);
   }
+});
+
+test('another that is started while the disk is held ends, and the disk stays held', async () => {
+  await using node = await startNode(30);
+  node.order('a1');
+  await until(() => Promise.resolve(node.held.length > 0), 'the disk to be held');
+  expect(await node.startAnother()).toMatchObject({ exitCode: 0 });
+  expect(await node.isFrozen()).toBe(true);
+  node.held.shift()?.answer();
+  await until(() => Promise.resolve(node.ends.length > 0), 'the end');
+  expect(node.ends).toEqual(['a1 told']);
 });
 
 test('a server that goes away, and one that never answers: the node goes on', async () => {

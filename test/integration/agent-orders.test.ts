@@ -9,7 +9,8 @@ import { findPlaces, projectRoot } from '#src/config/places.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
 import { createAgentFace } from '#src/servers/http/agent-face.ts';
-import { until } from '../support/lab-server.ts';
+import { takePosted, tokenOf } from '#src/servers/http/node-key.ts';
+import { ran, until } from '../support/lab-server.ts';
 
 /** The node's own script, with its busybox; lights and systemctl are ours. */
 async function startNode(light: string | undefined) {
@@ -19,20 +20,23 @@ async function startNode(light: string | undefined) {
   const signal = new AbortController().signal;
   const { busybox } = await ensureNodePrograms({ cache: findPlaces({ env: process.env }).cache, arch: 'amd64', signal });
   const orders: string[] = [];
+  let asking = 0;
   const answers: string[] = [];
   const face = createAgentFace(
     {
       order: async () => {
+        asking += 1;
         await until(() => Promise.resolve(orders.length > 0), 'an order', 60_000).catch(() => {});
+        asking -= 1;
         return orders.shift() ?? '';
       },
       frozen: () => Promise.resolve(),
       thawed: () => {},
       answered: (_key, _peer, id, how) => void answers.push(`${id} ${how}`),
     },
-    () => ({ key: 'key', peer: parseIpv4('127.0.0.1') }),
+    (request) => ({ key: tokenOf(request), peer: parseIpv4('127.0.0.1') }),
   );
-  const server = createServer(express().use(face));
+  const server = createServer(express().use(takePosted, face));
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   stack.defer(() => {
     server.closeAllConnections();
@@ -61,7 +65,10 @@ async function startNode(light: string | undefined) {
     join(folder, 'freezer'),
     places.reduce((text, [from, to]) => text.replaceAll(from, to), script),
   );
-  await writeFile(join(folder, 'agent.conf'), `AGENT_SERVER='http://127.0.0.1:${port}'\nAGENT_KEY='key'\n`);
+  await writeFile(
+    join(folder, 'agent.conf'),
+    `AGENT_SERVER='http://127.0.0.1:${port}'\nAGENT_PROXY='http://agent:the-key@127.0.0.1:${port}'\n`,
+  );
   await mkdir(join(folder, 'bin'));
   await writeFile(join(folder, 'bin/systemctl'), `#!/bin/sh\necho "$@" >>'${join(folder, 'systemctl')}'\n`);
   await chmod(join(folder, 'bin/systemctl'), 0o755);
@@ -77,6 +84,8 @@ async function startNode(light: string | undefined) {
   const owned = stack.move();
   return {
     answers,
+    isAsking: () => asking > 0,
+    group: () => agent.pid ?? 0,
     order: (text: string) => orders.push(text),
     light: async (name: string): Promise<string> => (await readFile(join(lights, light ?? '', name), 'utf8')).trim(),
     said: async (): Promise<string> => await readFile(join(folder, 'systemctl'), 'utf8').catch(() => ''),
@@ -97,6 +106,14 @@ test('reboot and poweroff are taken before they are done', async () => {
   }
   expect(node.answers).toEqual(['abc1 taken', 'abc1 taken']);
   expect(await node.said()).toBe('reboot\npoweroff\n');
+});
+
+test('the key is in no arguments, which every user of the node may read', async () => {
+  await using node = await startNode(undefined);
+  await until(() => Promise.resolve(node.isAsking()), 'the agent to ask');
+  const { stdout } = await ran('pgrep', ['-a', '-g', String(node.group())]);
+  expect(stdout).toContain('wget');
+  expect(stdout).not.toContain('the-key');
 });
 
 test('what is no order of ours is not carried out', async () => {

@@ -11,6 +11,7 @@ import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseMac } from '#src/domain/mac.ts';
 import type { Vitals } from '#src/domain/vitals.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
+import { takePosted, tokenOf } from '#src/servers/http/node-key.ts';
 import { createVitalsFace } from '#src/servers/http/vitals-face.ts';
 import { insideNamespace } from '#src/sim/lab.ts';
 import { cardless, publishTestImage, ran, startLab, subnet, until } from '../support/lab-server.ts';
@@ -104,8 +105,9 @@ async function startNode(tree: Tree, seconds = 1) {
     response.status(status).end();
   });
   app.use(
-    createVitalsFace({ report: (_key, _peer, vitals) => void reports.push(vitals) }, () => ({
-      key: 'key',
+    takePosted,
+    createVitalsFace({ report: (_key, _peer, vitals) => void reports.push(vitals) }, (request) => ({
+      key: tokenOf(request),
       peer: parseIpv4('127.0.0.1'),
     })),
   );
@@ -125,10 +127,8 @@ async function startNode(tree: Tree, seconds = 1) {
   }
   const set = (wanted: number): Promise<void> => write('vitals.conf', `VITALS_SECONDS='${wanted}'\n`);
   await set(seconds);
-  await write(
-    'agent.conf',
-    `AGENT_SERVER='http://127.0.0.1:${typeof address === 'object' && address ? address.port : 0}'\nAGENT_KEY='key'\n`,
-  );
+  const at = `127.0.0.1:${typeof address === 'object' && address ? address.port : 0}`;
+  await write('agent.conf', `AGENT_SERVER='http://${at}'\nAGENT_PROXY='http://agent:the-key@${at}'\n`);
   await write('lease', "LEASE_IP='10.0.0.5'\nLEASE_NIC='eth0'\n");
   await mkdir(join(folder, 'disks/root'), { recursive: true });
   await mkdir(join(folder, 'disks/overlay'), { recursive: true });

@@ -3,13 +3,14 @@ import { createServer } from 'node:http';
 import { text } from 'node:stream/consumers';
 import { expect, test } from 'vitest';
 import { run } from '#src/process/run.ts';
+import { tokenOf } from '#src/servers/http/node-key.ts';
 import { debianRoot, nodeRoot } from '../support/node-root.ts';
 
 async function listen() {
   const told: string[] = [];
   const server = createServer((request, response) => {
     void text(request).then((body) => {
-      told.push(`${request.headers.authorization} ${request.url} ${body}`);
+      told.push(`${tokenOf(request)} ${new URL(request.url ?? '', 'http://server').pathname} ${body}`);
       response.writeHead(204).end();
     });
   });
@@ -29,7 +30,8 @@ test('a hook of the first boot is done once, one that fails is tried again, and 
     firstBoot: [
       {
         name: 'good',
-        script: '#!/bin/sh\necho "$CARDLESS_HOOK $CARDLESS_NODE $CARDLESS_LABELS $CARDLESS_VARIABLES $CARDLESS_DOMAIN" >>/good\n',
+        script:
+          '#!/bin/sh\necho "$CARDLESS_HOOK $CARDLESS_NODE $CARDLESS_LABELS $CARDLESS_VARIABLES $CARDLESS_DOMAIN" >>/good\nexport -p >/exported\n',
       },
       { name: 'bad', script: '#!/bin/sh\necho tried >>/bad\nexit 3\n' },
     ],
@@ -41,12 +43,14 @@ test('a hook of the first boot is done once, one that fails is tried again, and 
   }
   expect(await node.run('/usr/lib/cardless/run-hooks', 'everyBoot')).toEqual(['hook each begins', 'hello', 'hook each ended with 0']);
   expect(node.read('good')).toBe(`good red5 {"rack":"a's"} {"port":80} cluster.internal\n`);
+  expect(node.read('exported')).toContain('CARDLESS_NODE=');
+  expect(node.read('exported')).not.toMatch(/AGENT_|http_proxy|agent:/);
   expect(node.read('bad')).toBe('tried\ntried\n');
   expect(server.told).toEqual([
-    'Bearer key /v1/agent/hook/firstBoot/good 0',
-    'Bearer key /v1/agent/hook/firstBoot/bad 3',
-    'Bearer key /v1/agent/hook/firstBoot/bad 3',
-    'Bearer key /v1/agent/hook/everyBoot/each 0',
+    'key /v1/agent/hook/firstBoot/good 0',
+    'key /v1/agent/hook/firstBoot/bad 3',
+    'key /v1/agent/hook/firstBoot/bad 3',
+    'key /v1/agent/hook/everyBoot/each 0',
   ]);
   await node.boot({}, server.port);
   expect(await node.run('/usr/lib/cardless/run-hooks', 'everyBoot')).toEqual([]);

@@ -121,7 +121,7 @@ async function change(root: string): Promise<void> {
     'etc/ssh/ssh_host_ed25519_key': 'secret',
     'root/.ssh/authorized_keys': 'ssh-ed25519 AAAA',
     'root/.bash_history': 'passwd\n',
-    'etc/cardless/agent.conf': 'AGENT_KEY=secret',
+    'etc/cardless/agent.conf': 'AGENT_PROXY=secret',
     'var/log/dpkg.log': 'node log\n',
     'var/log/app/app.log': 'x',
     'var/log/journal/abc/system.journal': 'x',

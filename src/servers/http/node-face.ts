@@ -3,6 +3,7 @@ import express, { type ErrorRequestHandler, type Express, type Request, type Res
 import { UserError } from '../../domain/errors.ts';
 import { type Ipv4, parseIpv4 } from '../../domain/ipv4.ts';
 import { type AgentFaceOptions, createAgentFace } from './agent-face.ts';
+import { takePosted, tokenOf } from './node-key.ts';
 import { createPiBoot, type PiBootOptions } from './pi-boot.ts';
 import { createRefreshFace, type RefreshFaceOptions } from './refresh-face.ts';
 import { createVitalsFace, type VitalsFaceOptions } from './vitals-face.ts';
@@ -40,6 +41,7 @@ const statusOf: Partial<Record<UserError['code'], number>> = { 'bad-input': 400,
 export function createNodeFace(options: NodeFaceOptions): Express {
   const app = express();
   app.disable('x-powered-by');
+  app.use(takePosted);
   app.get('/ipxe/start', (_request, response) => {
     response.type('text/plain').send(options.ipxeStart());
   });
@@ -141,14 +143,6 @@ function sendBytes(request: Request, response: Response, bytes: Buffer): void {
   }
   response.set('Content-Length', String(part.length));
   response.end(request.method === 'HEAD' ? undefined : part);
-}
-
-function tokenOf(request: Request): string {
-  const token = /^Bearer ([0-9a-zA-Z_-]{1,128})$/.exec(request.headers.authorization ?? '')?.[1];
-  if (token === undefined) {
-    throw new UserError('not-permitted', 'A boot token is needed');
-  }
-  return token;
 }
 
 /** The listener is bound to an IPv4 address, so the peer has one too. */

@@ -33,7 +33,12 @@ async function start(): Promise<AsyncDisposable & { url: string; port: number; a
         ? Promise.resolve({ text: `export ${format}\n`, mediaType: 'text/plain' })
         : Promise.reject(new UserError('not-found', 'There is no such export here')),
     ready: (key) => (key === 'agent' ? undefined : refuse()),
-    agent: { order: () => Promise.resolve(''), frozen: () => Promise.resolve(), thawed: refuse, answered: refuse },
+    agent: {
+      order: (key) => (key === 'agent' ? Promise.resolve('') : refuse()),
+      frozen: () => Promise.resolve(),
+      thawed: refuse,
+      answered: refuse,
+    },
     refresh: { archive: refuse, refreshed: refuse },
     vitals: { report: (key, _peer, vitals) => (key === 'agent' ? void asked.push(JSON.stringify(vitals)) : refuse()) },
     hook: (key, _peer, kind, name, code) => void asked.push(`${key} ${kind} ${name} ${code}`),
@@ -56,7 +61,62 @@ async function rawGet(port: number, path: string): Promise<string> {
   return await text(socket);
 }
 
+/** As busybox wget sends it to its proxy. Resolves to the status. */
+async function viaProxy(port: number, path: string, header: string, body?: string): Promise<number> {
+  const length = body === undefined ? '' : `Content-Length: ${body.length}\r\n`;
+  const socket = connect(port, '127.0.0.1');
+  socket.end(`GET http://127.0.0.1:${port}${path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n${header}\r\n${length}\r\n${body ?? ''}`);
+  return Number((await text(socket)).split(' ')[1]);
+}
+
+const basic = (userAndKey: string): string => `Proxy-Authorization: Basic ${Buffer.from(userAndKey).toString('base64')}`;
+
 describe('node face', () => {
+  test('an agent that takes the server for its proxy: GET without a body is one, GET with a body, though empty, is POST', async () => {
+    await using face = await start();
+    const good = basic('agent:agent');
+    expect(await viaProxy(face.port, '/v1/agent/order', good)).toBe(200);
+    expect(await viaProxy(face.port, '/v1/agent/order', good, '')).toBe(404);
+    expect(await viaProxy(face.port, '/v1/ready', good)).toBe(404);
+    expect(await viaProxy(face.port, '/v1/ready', good, 'cores=4')).toBe(204);
+    expect(await viaProxy(face.port, '/v1/agent/frozen/a1', good, '')).toBe(200);
+    expect(await viaProxy(face.port, '/v1/agent/vitals', good, '{"load":[0,0.5,1]}')).toBe(204);
+    expect(await viaProxy(face.port, '/v1/agent/hook/everyBoot/each', good, '3')).toBe(204);
+    expect(face.asked).toEqual(['{"load":[0,0.5,1]}', 'agent everyBoot each 3']);
+    // Nobody else's GET becomes anything.
+    expect(await viaProxy(face.port, '/v1/ready', 'Authorization: Bearer agent', 'cores=4')).toBe(404);
+  });
+  test.each([
+    basic('agent:wrong'),
+    basic('root:agent'),
+    basic('Agent:agent'),
+    basic('agent'),
+    basic('agent:'),
+    basic('agent:agent:agent'),
+    basic('agent:agent\n'),
+    basic('agent:../..'),
+    basic(`agent:${'a'.repeat(129)}`),
+    'Proxy-Authorization: Basic agent:agent',
+    'Proxy-Authorization: Basic ',
+    'Proxy-Authorization: Bearer agent',
+    'Authorization: Basic YWdlbnQ6YWdlbnQ=',
+  ])('%j is no agent', async (header) => {
+    await using face = await start();
+    expect(await viaProxy(face.port, '/v1/agent/order', header)).toBe(403);
+  });
+  test.each([
+    ['http://other-host/grub/grub.cfg', 200],
+    ['https://user@other-host:1/grub/grub.cfg?x=http://a/', 200],
+    ['http://127.0.0.1:22/', 404],
+    ['http://other-host', 404],
+    ['http:///etc/passwd', 404],
+    ['http://[/grub/grub.cfg', 404],
+    ['http://other-host/boot/good/..%2f..%2fetc%2fpasswd', 403],
+    ['http://other-host/boot/good/%', 400],
+  ])('%s is looked for here, and nothing is asked elsewhere', async (url, status) => {
+    await using face = await start();
+    expect(await rawGet(face.port, url)).toMatch(new RegExp(`^HTTP/1\\.1 ${status} `));
+  });
   test('vitals are taken from agents alone, as JSON of a sensible size', async () => {
     await using face = await start();
     const post = async (key: string, body: string): Promise<number> =>
