@@ -113,7 +113,7 @@ describe('a cluster out of one file', () => {
 
   test('ansible reaches all of them through the inventory', async () => {
     await cluster.cardless('export', 'ansible', '--script', '--output', 'inventory');
-    const options = ['--private-key', 'operator', '--ssh-common-args', `-o UserKnownHostsFile=${cluster.desk}/known_hosts`];
+    const options = ['--private-key', 'operator', `--ssh-common-args=-o UserKnownHostsFile=${cluster.desk}/known_hosts`];
     const said = await cluster.must('ansible', '-i', './inventory', ...options, '--timeout', '120', '--one-line', 'all', '-m', 'ping');
     const ponged = said.split('\n').filter((line) => line.includes('"ping": "pong"'));
     expect(ponged.map((line) => line.split(' ')[0]).toSorted()).toEqual(names.toSorted());

@@ -31,6 +31,8 @@ export function gatewayRules({ links, uplink, isUplinkOpened }: GatewayFacts): s
     '    meta nfproto ipv6 accept',
     '    ct state established,related accept',
     ...links.flatMap((link) => [
+      // Where br_netfilter is loaded, a bridge shows us what its ports say to one another.
+      `    iifname "${link.name}" oifname "${link.name}" accept`,
       `    iifname "${link.name}" ip saddr != ${subnets([link])} drop`,
       ...(uplink === undefined
         ? []

@@ -96,6 +96,10 @@ describe('with the gateway', () => {
     await until(async () => (await table(world)).stdout.includes('masquerade'), 'the default route to be found');
     expect(await visit(node, '192.0.2.1')).toBe('192.0.2.10');
     expect(await visit(node, '198.51.100.1')).toBe('');
+    // Our side of the link is a bridge, which br_netfilter makes part of what is forwarded.
+    const other = place(await lab.lab.addBoard(parseMac('52:54:00:00:05:06')));
+    await other.inside('ip', 'address', 'add', '10.78.0.21/24', 'dev', 'eth0');
+    expect(await visit(other, '10.78.0.20')).toBe('10.78.0.21');
     expect(await visit(world.world, '10.78.0.20')).toBe('');
     expect(await visit(world.world, '198.51.100.1')).toBe('');
     expect(await visit(admin, '10.78.0.20')).toBe('');

@@ -12,6 +12,7 @@ describe('the rules', () => {
       '    type filter hook forward priority filter; policy accept;',
       '    meta nfproto ipv6 accept',
       '    ct state established,related accept',
+      '    iifname "eth1" oifname "eth1" accept',
       '    iifname "eth1" ip saddr != { 10.78.0.0/24, 10.80.0.0/20 } drop',
       '    iifname "eth1" oifname "wlan0" tcp flags syn tcp option maxseg size set rt mtu',
       '    iifname "eth1" oifname "wlan0" accept',
@@ -35,6 +36,7 @@ describe('the rules', () => {
   test('without an uplink nodes reach nothing, and nothing is rewritten', () => {
     const rules = gatewayRules({ links: [link], isUplinkOpened: false });
     expect(rules.filter((line) => line.includes('eth1'))).toEqual([
+      '    iifname "eth1" oifname "eth1" accept',
       '    iifname "eth1" ip saddr != { 10.78.0.0/24, 10.80.0.0/20 } drop',
       '    iifname "eth1" drop',
     ]);
