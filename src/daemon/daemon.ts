@@ -61,6 +61,8 @@ import { UnclaimedBoards } from './unclaimed.ts';
 /** Leases that are new within this time share one write to the disk. */
 const leaseGroupMs = 2;
 const lookAfterClientMs = 1000;
+/** A command that follows a job asks several times a second how it ended. */
+const looksBeforeEnd = 5;
 const fileCacheBytes = 512 * 2 ** 20;
 
 export interface DaemonOptions {
@@ -303,8 +305,12 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
 /** @returns what stops the looking */
 function endUnwanted({ isUnwanted }: DaemonOptions, jobs: Jobs, end: () => void): () => void {
   let cancel = (): void => {};
+  let idleLooks = 0;
   const look = (): void => {
-    cancel = systemClock.after(lookAfterClientMs, () => (isUnwanted?.() && jobs.running().length === 0 ? end() : look()));
+    cancel = systemClock.after(lookAfterClientMs, () => {
+      idleLooks = isUnwanted?.() && jobs.running().length === 0 ? idleLooks + 1 : 0;
+      return idleLooks === looksBeforeEnd ? end() : look();
+    });
   };
   if (isUnwanted) {
     look();

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { expect, test } from 'vitest';
 import { cardless } from '../support/lab-server.ts';
 
-test('the registry works before any server was started, with --json behind the command too', async () => {
+test('the registry works before any server was started, with --json behind the command too', { timeout: 400_000 }, async () => {
   const folder = mkdtempSync(join(tmpdir(), 'cardless-test-'));
   const run = async (...args: string[]): Promise<unknown> => {
     const result = await cardless([...args, '--state', folder, '--json']);
