@@ -113,7 +113,7 @@ describe('a cluster out of one file', () => {
 
   test('ansible reaches all of them through the inventory', async () => {
     await cluster.cardless('export', 'ansible', '--script', '--output', 'inventory');
-    const options = ['--private-key', 'operator', `--ssh-common-args=-o UserKnownHostsFile=${cluster.desk}/known_hosts`];
+    const options = ['--private-key', 'operator', `--ssh-extra-args=-o UserKnownHostsFile=${cluster.desk}/known_hosts`];
     const said = await cluster.must('ansible', '-i', './inventory', ...options, '--timeout', '120', '--one-line', 'all', '-m', 'ping');
     const ponged = said.split('\n').filter((line) => line.includes('"ping": "pong"'));
     expect(ponged.map((line) => line.split(' ')[0]).toSorted()).toEqual(names.toSorted());
@@ -175,6 +175,17 @@ describe('a cluster out of one file', () => {
   test('cardless exec speaks to all at once', async () => {
     const said = await cluster.cardless('exec', '@all', '--', 'uname', '-m');
     expect(said.split('\n').toSorted()).toEqual(['pc1: x86_64', 'pc2: x86_64', 'pi1: aarch64', 'pi2: aarch64']);
+  });
+
+  test('nodes tell how they do', async () => {
+    const nodes = JSON.parse(await cluster.cardless('vitals', '--json')) as {
+      name: string;
+      vitals?: { hostname: string; cpu: unknown[] };
+    }[];
+    const cores = { pc1: 1, pc2: 1, pi1: 4, pi2: 2 };
+    expect(nodes.map(({ name, vitals }) => [name, vitals?.hostname, vitals?.cpu.length])).toEqual(
+      Object.entries(cores).map(([name, count]) => [name, name, count]),
+    );
   });
 
   test('a key is rotated on running nodes', async () => {
