@@ -1,6 +1,6 @@
 /** The fleet as a file: the one that was applied last with its comments, brought up to what holds now. */
 import { isDeepStrictEqual } from 'node:util';
-import { type Document, isAlias, isMap, parseDocument, visit } from 'yaml';
+import { Document, isAlias, isMap, parseDocument, visit } from 'yaml';
 import { documentOf, type GroupDocument, settingsOf } from '../../config/fleet-document.ts';
 import { type FleetFile, readFleetFile } from '../../config/fleet-file.ts';
 import type { FleetNode } from '../../domain/fleet.ts';
@@ -19,7 +19,7 @@ export function exportFleet(nodes: NodeStore): string {
   const { document: applied = empty } = nodes.fleet;
   const yaml = parseDocument(applied.text);
   const written = readFleetFile({ name: 'the applied file', ...applied }).document;
-  const file = new EditedFile(hasAliases(yaml) ? parseDocument(JSON.stringify(yaml.toJS())) : yaml);
+  const file = new EditedFile(hasAliases(yaml) ? new Document(yaml.toJS(), { aliasDuplicateObjects: false }) : yaml);
   putSettings(file, written, nodes);
   putGroups(file, written, nodes);
   putNodes(file, written, nodes);
@@ -44,6 +44,10 @@ class EditedFile {
 
   constructor(yaml: Document) {
     this.#yaml = yaml;
+    // What is put into `{}` would all be written on its line.
+    if (isMap(yaml.contents) && yaml.contents.items.length === 0) {
+      yaml.contents.flow = false;
+    }
   }
 
   /** Undefined is nothing at all. */
