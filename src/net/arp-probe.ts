@@ -3,7 +3,7 @@ import { closeSync, readFileSync } from 'node:fs';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { type Ipv4, ipv4Bytes, ipv4FromBytes } from '../domain/ipv4.ts';
 import { type Mac, macBytes, macFromBytes, parseMac } from '../domain/mac.ts';
-import { broadcastPacket, openPacketDescriptor, receivePacket } from './libc.ts';
+import { openPacketDescriptor, receivePacket, sendLinkPacket } from './libc.ts';
 
 const ETH_P_ARP = 0x0806;
 const opRequest = 1;
@@ -25,7 +25,7 @@ export async function askWhoHas({ interfaceName, address }: WhoHas): Promise<Mac
   const fd = openPacketDescriptor(index, ETH_P_ARP);
   try {
     const buffer = Buffer.alloc(1500);
-    broadcastPacket(fd, index, ETH_P_ARP, arpProbe(own, address));
+    sendLinkPacket(fd, { interfaceIndex: index, etherType: ETH_P_ARP, packet: arpProbe(own, address) });
     for (let waited = 0; waited < waitMs; waited += pollMs) {
       await sleep(pollMs);
       for (let packet = receivePacket(fd, buffer); packet; packet = receivePacket(fd, buffer)) {

@@ -23,6 +23,7 @@ const AF_INET = 2;
 const AF_PACKET = 17;
 const ETH_P_IP = 0x0800;
 const ETH_P_ARP = 0x0806;
+export const ETH_P_IPV6 = 0x86dd;
 const SOCK_DGRAM = 2;
 const SOCK_NONBLOCK = 0o4000;
 const SOCK_CLOEXEC = 0o2000000;
@@ -75,10 +76,12 @@ export function forceReceiveBuffer(fd: number, bytes: number): void {
   setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, value, value.length);
 }
 
-export type EtherType = typeof ETH_P_IP | typeof ETH_P_ARP;
+/** In place of an EtherType: a descriptor that only sends (packet(7)). */
+export const hearsNothing = 0;
+export type EtherType = typeof ETH_P_IP | typeof ETH_P_ARP | typeof ETH_P_IPV6;
 
 /** Hears every packet of a kind that reaches an interface, whatever its destination address is. @throws SystemError */
-export function openPacketDescriptor(interfaceIndex: number, etherType: EtherType = ETH_P_IP): number {
+export function openPacketDescriptor(interfaceIndex: number, etherType: EtherType | typeof hearsNothing = ETH_P_IP): number {
   const protocol = ((etherType & 0xff) << 8) | (etherType >> 8);
   const fd = checked('socket AF_PACKET', socket(AF_PACKET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, protocol));
   const sockaddr = linkAddress(interfaceIndex, etherType);
@@ -107,7 +110,7 @@ export function setPacketFilter(fd: number, program: PacketFilter): void {
   checked('setsockopt SO_ATTACH_FILTER', setFilter(fd, SOL_SOCKET, SO_ATTACH_FILTER, value, koffi.sizeof(socketFilter)));
 }
 
-function linkAddress(interfaceIndex: number, etherType: EtherType): Buffer {
+function linkAddress(interfaceIndex: number, etherType: EtherType | typeof hearsNothing): Buffer {
   const sockaddr = Buffer.alloc(20);
   sockaddr.writeUInt16LE(AF_PACKET, 0);
   sockaddr.writeUInt16BE(etherType, 2);
@@ -115,13 +118,24 @@ function linkAddress(interfaceIndex: number, etherType: EtherType): Buffer {
   return sockaddr;
 }
 
-/** A packet to all stations on the link, without its Ethernet header, which the kernel writes. @throws SystemError */
-export function broadcastPacket(fd: number, interfaceIndex: number, etherType: EtherType, packet: Buffer): void {
+export interface LinkPacket {
+  readonly interfaceIndex: number;
+  readonly etherType: EtherType;
+  /** Six bytes; all stations on the link when absent. */
+  readonly to?: Buffer;
+  /** Without its Ethernet header, which the kernel writes. */
+  readonly packet: Buffer;
+}
+
+/** @throws SystemError */
+export function sendLinkPacket(fd: number, { interfaceIndex, etherType, to = everybody, packet }: LinkPacket): void {
   const sockaddr = linkAddress(interfaceIndex, etherType);
-  sockaddr[11] = 6;
-  sockaddr.fill(0xff, 12, 18);
+  sockaddr[11] = to.length;
+  to.copy(sockaddr, 12);
   checked('sendto AF_PACKET', Number(sendto(fd, packet, packet.length, 0, sockaddr, sockaddr.length)));
 }
+
+const everybody = Buffer.alloc(6, 0xff);
 
 /** The next packet, or undefined when none waits. @throws SystemError */
 export function receivePacket(fd: number, buffer: Buffer): Buffer | undefined {

@@ -10,6 +10,7 @@ import { parseIpv4 } from '#src/domain/ipv4.ts';
 import type { NodeSettings } from '#src/domain/node-settings.ts';
 import { accountsText } from '#src/policy/stage-files.ts';
 import { createAgentFace } from '#src/servers/http/agent-face.ts';
+import { takePosted } from '#src/servers/http/node-key.ts';
 import { createRefreshFace } from '#src/servers/http/refresh-face.ts';
 import { until } from '../support/lab-server.ts';
 import { nodeRoot } from '../support/node-root.ts';
@@ -30,6 +31,7 @@ test("the agent's script takes what is live, one order after another, and says w
     await until(() => Promise.resolve(orders.length > 0), 'an order', 60_000).catch(() => {});
     return orders.shift() ?? '';
   };
+  app.use(takePosted);
   app.use(createAgentFace({ order, frozen: refused, thawed: refused, answered: refused }, whoAsks));
   const archive = (): Promise<Buffer> => packRefresh({ files: node.filesFor(wanted), accounts: accountsText(wanted) });
   app.use(createRefreshFace({ archive, refreshed: (_key, _peer, id, how) => void told.push(`${id} ${how}`) }, whoAsks));
