@@ -9,7 +9,7 @@ import { askWhoHas } from '../net/arp-probe.ts';
 import { watchDhcpReplies } from '../net/dhcp-sniffer.ts';
 import type { InterfaceFacts } from '../net/interfaces.ts';
 import { ETH_P_IPV6 } from '../net/libc.ts';
-import { openLinkSender } from '../net/link-sender.ts';
+import { sendToStation } from '../net/link-sender.ts';
 import { openUdpEndpoint, type UdpEndpoint } from '../net/udp-endpoint.ts';
 import { serverSeen } from '../policy/detect-rival.ts';
 import { type Scope, withOwnServices } from '../policy/dhcp-scope.ts';
@@ -60,7 +60,6 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
     whoHas: (address) => askWhoHas({ interfaceName: facts.name, address }),
   });
   const rivals = new Rivals({ interfaceName: facts.name, mode: wanted.mode, clock, log });
-  const tellNoRouter = stack.use(ipv6Ender(facts.name, log)).tell;
   const server = new DhcpServer({
     facts: {
       mode: wanted.mode,
@@ -82,7 +81,7 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
         rivals.saw(report.chosen);
       }
       if (report.client.class === 'ipxe' && report.decision.kind !== 'silence') {
-        tellNoRouter(report.client.mac);
+        tellNoRouter(facts.name, report.client.mac, log);
       }
       options.report(report);
     },
@@ -125,18 +124,12 @@ export async function startDhcp(options: DhcpServiceOptions): Promise<DhcpServic
  * iPXE boots when IPv4 and IPv6 are both settled (net/ifmgmt.c: ifconf_progress). Where no IPv6 router answers, that takes it
  * sixteen seconds (net/retry.c: from a quarter of a second, doubled up to ten). We boot it by IPv4, so it is told at once.
  */
-function ipv6Ender(interfaceName: string, log: Logger): Disposable & { readonly tell: (to: Mac) => void } {
-  const link = openLinkSender(interfaceName, ETH_P_IPV6);
-  return {
-    tell: (to) => {
-      try {
-        link.send(noRouterAdvertisement(link.mac, to), to);
-      } catch (error) {
-        log.debug({ interface: interfaceName, reason: messageOf(error) }, 'iPXE was not told that there is no IPv6 router');
-      }
-    },
-    [Symbol.dispose]: () => link[Symbol.dispose](),
-  };
+function tellNoRouter(interfaceName: string, to: Mac, log: Logger): void {
+  try {
+    sendToStation({ interfaceName, etherType: ETH_P_IPV6, to, packet: (from) => noRouterAdvertisement(from, to) });
+  } catch (error) {
+    log.debug({ interface: interfaceName, reason: messageOf(error) }, 'iPXE was not told that there is no IPv6 router');
+  }
 }
 
 function noteServer(data: Buffer, note: (address: Ipv4) => void): void {

@@ -1,23 +1,25 @@
-/** Sends packets of one kind to single stations of a link, by their MACs. */
+/** Packets to single stations of a link, by their MACs. */
 import { closeSync, readFileSync } from 'node:fs';
 import { type Mac, macBytes, parseMac } from '../domain/mac.ts';
 import { type EtherType, hearsNothing, openPacketDescriptor, sendLinkPacket } from './libc.ts';
 
-export interface LinkSender extends Disposable {
-  /** The interface's own. */
-  readonly mac: Mac;
-  /** @throws SystemError */
-  readonly send: (packet: Buffer, to: Mac) => void;
+export interface StationPacket {
+  readonly interfaceName: string;
+  readonly etherType: EtherType;
+  readonly to: Mac;
+  /** Without its Ethernet header; told the interface's own MAC. */
+  readonly packet: (from: Mac) => Buffer;
 }
 
-/** @throws SystemError */
-export function openLinkSender(interfaceName: string, etherType: EtherType): LinkSender {
+/** @throws SystemError; UserError where the link is no Ethernet */
+export function sendToStation({ interfaceName, etherType, to, packet }: StationPacket): void {
   const about = (what: string): string => readFileSync(`/sys/class/net/${interfaceName}/${what}`, 'utf8').trim();
   const interfaceIndex = Number(about('ifindex'));
+  const bytes = packet(parseMac(about('address')));
   const fd = openPacketDescriptor(interfaceIndex, hearsNothing);
-  return {
-    mac: parseMac(about('address')),
-    send: (packet, to) => sendLinkPacket(fd, { interfaceIndex, etherType, to: macBytes(to), packet }),
-    [Symbol.dispose]: () => closeSync(fd),
-  };
+  try {
+    sendLinkPacket(fd, { interfaceIndex, etherType, to: macBytes(to), packet: bytes });
+  } finally {
+    closeSync(fd);
+  }
 }
