@@ -10,11 +10,11 @@ import { run } from '#src/process/run.ts';
 import { pcSerial, ready, realImages, virtualPc } from '../test/support/guests.ts';
 import { cardless, serverLog, startLab, type TestLab, until } from '../test/support/lab-server.ts';
 
-/** The newest image for PCs, and a version of it that differs in a file. */
+/** An image for PCs, and a version of it that differs in a file. */
 async function useTwoVersions(lab: TestLab): Promise<{ first: string; second: string }> {
-  const [image] = (await new ImageCatalog(realImages).list()).filter(({ arch }) => arch === 'amd64');
+  const image = await new ImageCatalog(realImages).newest(parseImageName('debian-13'), 'amd64');
   if (!image) {
-    throw new Error('there is no image for amd64');
+    throw new Error('there is no debian-13 for amd64');
   }
   const images = join(lab.state, 'images');
   await mkdir(images);
