@@ -67,6 +67,11 @@ async function apply(text: string): Promise<void> {
   await cluster.cardless('apply', '-f', 'cluster.yaml');
 }
 
+/** All processes of the agent (proc(5): Pss). */
+const agentKib =
+  'cd /sys/fs/cgroup/system.slice/cardless-agent.service && for pid in $(cat cgroup.procs); do cat /proc/$pid/smaps_rollup 2>/dev/null; done' +
+  ` | awk '$1 == "Pss:" { kib += $2 } END { print kib }'`;
+
 const ssh = (who: string, line: string, key = 'operator'): Promise<string> => cluster.must('ssh', ...sshOptions, '-i', key, who, line);
 const sshAs = (key: string, who: string, line: string): Promise<Ran> => cluster.at('ssh', ...sshOptions, '-i', key, who, line);
 const dig = async (...words: string[]): Promise<string[]> =>
@@ -186,6 +191,12 @@ describe('a cluster out of one file', () => {
     expect(nodes.map(({ name, vitals }) => [name, vitals?.hostname, vitals?.cpu.length])).toEqual(
       Object.entries(cores).map(([name, count]) => [name, name, count]),
     );
+  });
+
+  test('the agent takes less than 5 MB of a node, pages that it shares counted in part', async () => {
+    const sizes = await Promise.all(names.map(async (name) => [name, Number(await ssh(name, agentKib))] as const));
+    process.stdout.write(`the agent takes ${sizes.map(([name, kib]) => `${kib} KiB of ${name}`).join(', ')}\n`);
+    expect(sizes.filter(([, kib]) => !(kib > 0 && kib < 5000))).toEqual([]);
   });
 
   test('a key is rotated on running nodes', async () => {

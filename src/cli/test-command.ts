@@ -6,6 +6,7 @@ import { z } from 'zod';
 import { projectRoot } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
 import { startChild } from '../process/supervise.ts';
+import { removeLeftovers } from '../sim/lab.ts';
 import { type Context, requireRoot } from './context.ts';
 import { ensureImages } from './ensure-images.ts';
 import { ensureTools } from './setup.ts';
@@ -161,6 +162,8 @@ async function runTool(tool: string, args: readonly string[], context: Context, 
   try {
     const outcome = await child.ended;
     if (context.signal.aborted) {
+      // Guests and servers in name spaces outlive the process that tested them.
+      await removeLeftovers();
       throw new UserError('cancelled', 'cancelled');
     }
     return outcome.kind === 'exited' ? outcome.exitCode : 1;

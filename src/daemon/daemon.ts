@@ -79,7 +79,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   await using stack = new AsyncDisposableStack();
   const served = settings.interfaces.filter((entry) => entry.mode !== 'off');
   const interfaces = await Promise.all(served.map(async (entry) => ({ settings: entry, facts: await findInterface(entry.name) })));
-  stack.use(lockState(places));
+  stack.use(await lockState(places, options.isUnwanted !== undefined, signal));
   await mkdir(places.run, { recursive: true, mode: 0o755 });
   await mkdir(places.fences, { recursive: true });
   // What an earlier run left half-made.

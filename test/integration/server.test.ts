@@ -1,11 +1,13 @@
 import { mkdtemp, readdir, readFile, readlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { z } from 'zod';
 import { SimReport } from '#src/cli/sim/sim-report.ts';
+import { projectRoot } from '#src/config/places.ts';
 import { parseMac } from '#src/domain/mac.ts';
-import { startChild } from '#src/process/supervise.ts';
+import { type Child, startChild } from '#src/process/supervise.ts';
 import { insideNamespace } from '#src/sim/lab.ts';
 import { capture } from '../support/captures.ts';
 import { cardless, inLab, publishTestImage, ran, serverLog, startLab, subnet, until } from '../support/lab-server.ts';
@@ -248,6 +250,24 @@ describe('crashes and conflicts', () => {
     const second = await cardless(['--state', lab.state, 'up', '--no-network']);
     expect(second.code).toBe(1);
     expect(second.stderr).toContain(`Another Cardless server (pid ${lab.server.pid}) uses the state folder`);
+  });
+  test('a second server waits for one that a command has started for itself', async () => {
+    await using stack = new AsyncDisposableStack();
+    const state = await mkdtemp(join(tmpdir(), 'cardless-test-'));
+    const start = (...flags: string[]): { child: Child; said: string[] } => {
+      const said: string[] = [];
+      const args = [join(projectRoot, 'src/main.ts'), '--state', state, 'up', '--no-network', ...flags];
+      const child = startChild(process.execPath, args, { graceMs: 10_000, onLine: (line) => said.push(line) });
+      stack.defer(() => child.stop());
+      return { child, said };
+    };
+    const first = start('--for-client');
+    const isReady = async ({ said }: typeof first): Promise<boolean> => said.some((line) => /\bready\b/.test(line));
+    await until(() => isReady(first), 'the first server');
+    const second = start();
+    expect(await Promise.race([second.child.ended, sleep(2000, 'waits')]), second.said.join('\n')).toBe('waits');
+    await first.child.stop();
+    await until(() => isReady(second), 'the second server');
   });
   test.each([
     ['UDP port 67', 67, ['-u', '-l']],
