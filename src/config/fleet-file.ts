@@ -11,6 +11,8 @@ import { keysAt } from './schema-keys.ts';
 const maxCharacters = 2_000_000;
 /** More would hide the first. */
 const maxProblems = 50;
+/** Of `nodes.red5.files.0.mode` up to `nodes`. */
+const maxAround = 6;
 
 export interface FleetText {
   /** As people know the file. */
@@ -21,19 +23,28 @@ export interface FleetText {
 }
 
 export interface FleetFile {
+  /** Without what is wrong in it, so that the rest can be looked at. */
   readonly document: FleetDocument;
-  /** @throws UserError bad-input that tells all of them, each with its line, if there are any */
+  /** @throws UserError bad-input that tells these and what is wrong in the file itself, each with its line, if there are any */
   readonly refuse: (problems: readonly FleetProblem[]) => void;
 }
 
-/** @throws UserError bad-input */
-export function readFleetFile({ name, text, sources }: FleetText): FleetFile {
+/** @throws UserError bad-input with all that is wrong */
+export function readFleetFile(file: FleetText): FleetDocument {
+  const { document, refuse } = lookAtFleetFile(file);
+  refuse([]);
+  return document;
+}
+
+/** Whoever calls it must call `refuse`. @throws UserError bad-input for what is no fleet file at all */
+export function lookAtFleetFile({ name, text, sources }: FleetText): FleetFile {
   const { yaml, lines } = parseYaml(name, text);
+  const own: FleetProblem[] = [];
   const refuse = (problems: readonly FleetProblem[]): void => {
-    if (problems.length === 0) {
+    const told = [...own, ...problems].map((problem) => ({ line: lineOf(yaml, lines, problem.path), message: problem.message }));
+    if (told.length === 0) {
       return;
     }
-    const told = problems.map((problem) => ({ line: lineOf(yaml, lines, problem.path), message: problem.message }));
     const shown = told.toSorted((a, b) => a.line - b.line).slice(0, maxProblems);
     const more = told.length > shown.length ? [`  and ${told.length - shown.length} more`] : [];
     const list = [...shown.map(({ line, message }) => `  line ${line}: ${message}`), ...more];
@@ -42,17 +53,47 @@ export function readFleetFile({ name, text, sources }: FleetText): FleetFile {
       hint: 'Nothing was changed. cardless config schema prints what may stand in it',
     });
   };
-  const problems: FleetProblem[] = [];
-  const value: unknown = inlineSources(plainValue(name, yaml) ?? {}, sources, problems);
+  const value: unknown = inlineSources(plainValue(name, yaml) ?? {}, sources, own);
   const result = FleetDocument.safeParse(value);
-  if (!result.success) {
-    problems.push(...result.error.issues.flatMap((issue) => describe(issue, value)));
+  if (result.success) {
+    return { document: result.data, refuse };
   }
-  refuse(problems);
-  if (!result.success) {
+  own.push(...result.error.issues.flatMap((issue) => describe(issue, value)));
+  const document = withoutWrong(value, result.error.issues);
+  if (!document) {
+    refuse([]);
     throw result.error;
   }
-  return { document: result.data, refuse };
+  return { document, refuse };
+}
+
+/** What is left when each wrong key is taken out; more of what is around it, where that is not enough. */
+function withoutWrong(value: unknown, issues: readonly z.core.$ZodIssue[]): FleetDocument | undefined {
+  const rest = structuredClone(value);
+  let wrong = issues;
+  for (let around = 0; around < maxAround; around += 1) {
+    for (const issue of wrong) {
+      for (const path of issue.code === 'unrecognized_keys' ? issue.keys.map((key) => [...issue.path, key]) : [issue.path]) {
+        removeAt(rest, path.slice(0, Math.max(1, path.length - around)));
+      }
+    }
+    const result = FleetDocument.safeParse(rest);
+    if (result.success) {
+      return result.data;
+    }
+    wrong = result.error.issues;
+  }
+  return undefined;
+}
+
+/** An entry of a list goes with its list: the places of the others would no longer be right. */
+function removeAt(value: unknown, path: readonly PropertyKey[]): void {
+  const holders = path.map((_key, at) => valueAt(value, path.slice(0, at)));
+  const at = holders.findLastIndex(isRecord);
+  const [holder, key] = [holders[at], path[at]];
+  if (isRecord(holder) && key !== undefined) {
+    Reflect.deleteProperty(holder, key);
+  }
 }
 
 /** The files that a fleet file names, relative to itself. @throws UserError bad-input */

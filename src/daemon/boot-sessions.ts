@@ -138,6 +138,15 @@ export class BootSessions {
     return next;
   }
 
+  /** A node has been found at this address, so no other has it any longer: in proxy mode routers give it to whom they like. */
+  bind(node: NodeName, address: Ipv4): void {
+    for (const other of [...this.#current.values()].filter((one) => one.node !== node && one.address === address)) {
+      const { address: _address, ...rest } = other;
+      this.#save(rest);
+    }
+    this.change(node, { address });
+  }
+
   /** The node is another board from now on: what the one before it began is over. */
   end(node: NodeName): void {
     const session = this.#current.get(node);

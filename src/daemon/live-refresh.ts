@@ -21,8 +21,9 @@ const settleMs = 300;
 const lookEveryMs = 10_000;
 const answerMs = 60_000;
 const retryMs = 15_000;
-/** An agent that was told and said nothing, or could not do it. */
+/** An agent that was told and said nothing, or could not do it, time and again. */
 const retryFailedMs = 300_000;
+const quickRetries = 3;
 
 export interface LiveRefreshOptions {
   readonly nodes: NodeStore;
@@ -48,6 +49,7 @@ export class LiveRefresh implements RefreshFaceOptions, Disposable {
   readonly #orders = new Map<string, Order>();
   readonly #busy = new Set<NodeName>();
   readonly #notBefore = new Map<NodeName, number>();
+  readonly #failures = new Map<NodeName, number>();
   #seen = '';
   #cancelLook: (() => void) | undefined;
   #cancelTick: () => void = () => {};
@@ -147,10 +149,13 @@ export class LiveRefresh implements RefreshFaceOptions, Disposable {
       const how = await order.answer.promise.finally(cancel);
       const [outcome = '', ...said] = how.split('\n');
       if (outcome === 'applied') {
+        this.#failures.delete(name);
         this.#remember(order, said);
         return;
       }
-      this.#notBefore.set(name, clock.now() + retryFailedMs);
+      const failures = (this.#failures.get(name) ?? 0) + 1;
+      this.#failures.set(name, failures);
+      this.#notBefore.set(name, clock.now() + (failures <= quickRetries ? retryMs : retryFailedMs));
       sessions.record(name, 'ready', 'refresh failed', how.slice(0, 500));
       log.warn({ node: name, reason: how }, 'a node could not be refreshed');
     } finally {

@@ -77,7 +77,7 @@ export class NodeHandover {
     // The node may have started over meanwhile, or been removed.
     sessions.underWay(token, peer);
     await disks.inTurn(name, () => exports.place(peer, prepared));
-    sessions.change(name, { address: peer });
+    sessions.bind(name, peer);
     const dataVolume = prepared.data !== undefined;
     const overlay = prepared.overlay === undefined ? 'ephemeral' : 'persistent';
     sessions.record(name, 'initramfs', 'plan', `${peer}, ${overlay} overlay${dataVolume ? ', data volume' : ''}`);

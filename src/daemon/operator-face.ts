@@ -87,6 +87,7 @@ export interface OperatorFaceOptions {
 export function createOperatorFace(options: OperatorFaceOptions): Express {
   const { places, settings, leases, versions, jobs, log } = options;
   const facts = {
+    domain: settings.domain,
     get served() {
       return options.served();
     },

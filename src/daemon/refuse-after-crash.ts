@@ -1,6 +1,6 @@
-import { readFile } from 'node:fs/promises';
 import type { Logger } from '../log/logger.ts';
 import type { DataVolumes } from '../overlays/data-volumes.ts';
+import { machineBootId } from '../process/boot-id.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import type { Exports } from './exports.ts';
@@ -15,8 +15,7 @@ export interface RefuseOptions {
 
 /** Nodes that wrote to a disk while this machine crashed are told to restart, which the timeline of their boot says. */
 export async function refuseAfterCrash({ exports, nodes, sessions, data, log }: RefuseOptions): Promise<void> {
-  // Random, and another one after each boot (random(4)).
-  const machineBoot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
+  const machineBoot = await machineBootId();
   const withData = await data.nodes();
   const bound = nodes.list().flatMap(({ name, overlay }) => {
     const session = sessions.of(name);

@@ -102,7 +102,8 @@ export class NodeSecrets {
       throw new UserError('not-found', `No node has a secret "${name}"`, { hint: 'cardless secret list shows all' });
     }
     for (const [file, { secret }] of wanted) {
-      await this.#draw(file, secret.bytes);
+      // One that a boot has just begun to draw is as new, and half of it must not meet half of ours.
+      await this.#drawOnce(file, secret.bytes);
     }
     return this.list(nodes).filter((view) => view.name === name);
   }
@@ -122,13 +123,17 @@ export class NodeSecrets {
     if (bytes && bytes.length === secret.bytes) {
       return bytes;
     }
-    // Nodes that boot at the same time must get the same.
+    return Buffer.from((await this.#drawOnce(file, secret.bytes)).bytes, 'base64');
+  }
+
+  /** Nodes that boot at the same time must get the same. */
+  async #drawOnce(file: string, count: number): Promise<Drawn> {
     let drawing = this.#drawing.get(file);
     if (!drawing) {
-      drawing = this.#draw(file, secret.bytes).finally(() => this.#drawing.delete(file));
+      drawing = this.#draw(file, count).finally(() => this.#drawing.delete(file));
       this.#drawing.set(file, drawing);
     }
-    return Buffer.from((await drawing).bytes, 'base64');
+    return await drawing;
   }
 
   /** On disk when it resolves: a node must not have one that a power cut takes from the others. */

@@ -8,6 +8,7 @@ import { swappedUuid } from '../domain/serial.ts';
 import { checkDnsRecords } from './check-dns-records.ts';
 
 export interface FleetFacts {
+  readonly domain: string;
   /** Subnets whose addresses we give out, and our own address in each. Empty: nobody knows yet. */
   readonly served: readonly { readonly address: Ipv4; readonly subnet: Subnet }[];
   /** Who was given an address by DHCP. */
@@ -46,7 +47,7 @@ export function checkFleet(
       return messages.map((message) => ({ path: placeOf('node', node.name), message: `${node.name}: ${message}` }));
     }),
     ...repeated(fleet.nodes, placeOf),
-    ...checkDnsRecords(fleet.dns ?? [], fleet.nodes),
+    ...checkDnsRecords(fleet.dns ?? [], fleet.nodes, facts.domain),
   ];
 }
 

@@ -72,7 +72,7 @@ function answer(records: readonly DnsAnswerRecord[] | undefined, exists: boolean
 }
 
 /** What the fleet file names is in our domain, whether it says so or not. */
-function relativeName(name: string, domain: string): string {
+export function relativeName(name: string, domain: string): string {
   return labelIn(name, domain) ?? name;
 }
 

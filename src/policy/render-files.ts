@@ -1,5 +1,5 @@
 /** The files that settings ask for, and what keeps them from being given to a node. */
-import type { Node } from '../domain/node.ts';
+import type { Node, NodeName } from '../domain/node.ts';
 import type { NodeFile } from '../domain/node-settings.ts';
 import { renderTemplate, type TemplateContext } from './render-template.ts';
 import type { SeedFile } from './seed-file.ts';
@@ -100,6 +100,21 @@ export function whyNotWritten(path: string): string | undefined {
     return 'is written by the server at each boot';
   }
   return vital.some((pattern) => pattern.test(path)) ? 'is a part of the system without which the node does not boot' : undefined;
+}
+
+/** A secret of the cluster is one for all, so all must want as much of it. */
+export function unequalSecrets(fleet: readonly Node[]): { node: NodeName; problem: SettingsProblem }[] {
+  const first = new Map<string, { readonly node: NodeName; readonly bytes: number }>();
+  return fleet.flatMap(({ name: node, settings: { secrets = [] } }) =>
+    secrets
+      .filter(({ scope }) => scope === 'cluster')
+      .flatMap(({ name, bytes }) => {
+        const before = first.get(name) ?? { node, bytes };
+        first.set(name, before);
+        const message = `the secret ${name} is one for all, with ${before.bytes} bytes for ${before.node} and ${bytes} here`;
+        return before.bytes === bytes ? [] : [{ node, problem: { list: 'secrets' as const, key: name, message } }];
+      }),
+  );
 }
 
 /** What is wrong with where files and secrets of a node are to go. */

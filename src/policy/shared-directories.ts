@@ -37,9 +37,12 @@ export function exportsOf(nodes: readonly Sharer[], base: string): Export[] {
   return [...byName].toSorted(([a], [b]) => (a < b ? -1 : 1)).map(([name, clients]) => ({ path: `${base}/${name}`, clients }));
 }
 
-/** exports(5). The root of a node is nobody here: what it leaves must not be run by users of this machine as root. */
+/**
+ * exports(5). The root of a node is nobody here: what it leaves must not be run by users of this machine as root. Without
+ * subtree_check a forged file handle leads to every file of the file system that the directory is on.
+ */
 export function kernelExports(exports: readonly Export[]): string {
-  const options = (writable: boolean): string => `(${writable ? 'rw' : 'ro'},sync,no_subtree_check,root_squash,secure,sec=sys)`;
+  const options = (writable: boolean): string => `(${writable ? 'rw' : 'ro'},sync,subtree_check,root_squash,secure,sec=sys)`;
   const lines = exports.map(({ path, clients }) =>
     [checkedPath(path), ...clients.map(({ address, writable }) => `${address}${options(writable)}`)].join(' '),
   );

@@ -15,6 +15,7 @@ const result = (nodes: FleetResult['nodes']): FleetResult => ({
   dns: 'none',
   groups: [],
   nodes,
+  withoutKey: [],
   unlisted: nodes.map(({ name }) => name),
   applied: false,
 });
@@ -37,6 +38,7 @@ test('a list says nothing of nodes that are not in it', () => {
       .split('\n')
       .slice(2),
   ).toEqual(['nothing was changed; without --dry-run it is']);
+  expect(fleetText({ ...result([node('red1')]), withoutKey: ['red1', 'red2'] }, 'list')).toContain("\nwithout anybody's key: red[1-2] (");
   expect(fleetText(result([node('red1', { action: 'none' })]), 'list')).toBe('1 node stays as it is\nnothing would change');
 });
 

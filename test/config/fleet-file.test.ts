@@ -2,7 +2,7 @@ import { expect, test } from 'vitest';
 import { fleetSchema } from '#src/config/fleet-document.ts';
 import { readFleetFile, sourcesOf } from '#src/config/fleet-file.ts';
 
-const read = (text: string, sources: Record<string, string> = {}) => readFleetFile({ name: 'cluster.yaml', text, sources }).document;
+const read = (text: string, sources: Record<string, string> = {}) => readFleetFile({ name: 'cluster.yaml', text, sources });
 
 test('an empty file, empty groups and empty nodes', () => {
   expect(read('')).toEqual({});

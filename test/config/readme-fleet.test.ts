@@ -17,7 +17,7 @@ test('the fleet files of the README are fleet files, and nodes can be given what
   expect(files.length).toBeGreaterThan(1);
   for (const text of files) {
     const sources = Object.fromEntries(sourcesOf('cluster.yaml', text).map((name) => [name, 'text']));
-    const { document } = readFleetFile({ name: 'cluster.yaml', text, sources });
+    const document = readFleetFile({ name: 'cluster.yaml', text, sources });
     const node = testNode('red5', { own: settingsOf(document.settings ?? {}) });
     expect([...pathProblems(node), ...accountProblems(node), ...cloudInitProblems(node)]).toEqual([]);
   }

@@ -1,4 +1,4 @@
-import { mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chownSync, lchownSync, mkdirSync, symlinkSync, writeFileSync } from 'node:fs';
 import { release } from 'node:os';
 import { expect, test } from 'vitest';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
@@ -78,6 +78,26 @@ test('links that a user has put where files go are replaced, and never followed'
   expect(await node.boot({ files })).toEqual([]);
   expect(files.map(({ path }) => [node.read(path), node.stat(path)])).toEqual(files.map(() => ['x', '644 1000:1000']));
   expect([node.read('etc/shadow'), node.stat('etc/shadow'), node.exists('etc/to-directory')]).toEqual([shadow, '640 0:0', false]);
+});
+
+test('a link that a user has put on the way to a file is not followed; what is made in a home belongs to its user', async () => {
+  using node = await nodeRoot();
+  mkdirSync(node.at('home/pi'));
+  chownSync(node.at('home/pi'), 1000, 1000);
+  symlinkSync('/etc', node.at('home/pi/.ssh'));
+  lchownSync(node.at('home/pi/.ssh'), 1000, 1000);
+  const files = ['.ssh/motd', '.config/app/conf'].map((name) => ({ path: `/home/pi/${name}`, content: 'x', owner: 'pi', live: true }));
+  const said = ['/home/pi/.ssh/motd is left alone: .ssh on its way is a link of a user'];
+  expect(await node.boot({ files })).toEqual(said);
+  expect([node.read('etc/motd'), ...['', '/app', '/app/conf'].map((name) => node.stat(`home/pi/.config${name}`))]).toEqual([
+    'of the image\n',
+    '755 1000:1000',
+    '755 1000:1000',
+    '644 1000:1000',
+  ]);
+  expect(await node.refresh({ files: [{ path: '/home/pi/.ssh/motd' }] })).toEqual(said);
+  expect(await node.refresh({ files: [] })).toEqual(said);
+  expect([node.read('etc/motd'), node.exists('home/pi/.config/app/conf')]).toEqual(['of the image\n', false]);
 });
 
 test('an sshd without sshd_config.d has what the server says in its own file, once and first', async () => {

@@ -37,8 +37,8 @@ describe('who may mount what', () => {
   });
   test('as the kernel reads it', () => {
     expect(kernelExports(exports).split('\n')).toEqual([
-      '/srv/cardless/jobs 10.78.0.20(rw,sync,no_subtree_check,root_squash,secure,sec=sys)',
-      '/srv/cardless/shared 10.78.0.20(rw,sync,no_subtree_check,root_squash,secure,sec=sys) 10.78.0.21(ro,sync,no_subtree_check,root_squash,secure,sec=sys) 10.78.0.22(ro,sync,no_subtree_check,root_squash,secure,sec=sys)',
+      '/srv/cardless/jobs 10.78.0.20(rw,sync,subtree_check,root_squash,secure,sec=sys)',
+      '/srv/cardless/shared 10.78.0.20(rw,sync,subtree_check,root_squash,secure,sec=sys) 10.78.0.21(ro,sync,subtree_check,root_squash,secure,sec=sys) 10.78.0.22(ro,sync,subtree_check,root_squash,secure,sec=sys)',
       '',
     ]);
   });

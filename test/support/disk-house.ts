@@ -166,7 +166,7 @@ export async function openHouse({ quotaBytes, freeze = noAgent, linked = false }
     contents,
     vitals: { of: () => undefined },
     addressOf,
-    facts: { served: [], leaseHolder: () => undefined },
+    facts: { domain: 'cluster.internal', served: [], leaseHolder: () => undefined },
     imageRef: (text) => Promise.resolve(parseImageName(text)),
     nextImages: () => Promise.resolve([]),
     onChange: () => {},

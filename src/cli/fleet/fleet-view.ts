@@ -21,6 +21,7 @@ export const FleetResult = z.object({
     }),
   ),
   unlisted: z.array(z.string()),
+  withoutKey: z.array(z.string()).default([]),
   applied: z.boolean(),
 });
 export type FleetResult = z.infer<typeof FleetResult>;
@@ -61,6 +62,9 @@ export function fleetText(result: FleetResult, from: 'file' | 'list' = 'file'): 
     ...(result.unlisted.length === 0 || from === 'list'
       ? []
       : [`not in the file, and left alone: ${foldRange(result.unlisted)} (--prune removes them)`]),
+    ...(result.withoutKey.length === 0
+      ? []
+      : [`without anybody's key: ${foldRange(result.withoutKey)} (only cardless ssh reaches them; authorizedKeys gives them one)`]),
     result.applied
       ? 'applied'
       : isSame

@@ -34,14 +34,14 @@ export function fleetOfCsv(file: string, content: string): string {
   const rows = csvRows(file, content);
   const [columnsOf = [], ...body] = rows;
   const head = columnsOf.map((name) => columns.find((column) => column.toLowerCase() === name.toLowerCase()) ?? name);
-  for (const column of head.filter((name) => !columns.includes(name) && !name.startsWith(labelPrefix))) {
-    const meant = nearest(column, columns);
-    throw new UserError('bad-input', `${file}: there is no column "${column}"`, {
-      hint: `${meant === undefined ? '' : `Did you mean ${meant}? `}Columns: ${columns.join(', ')}, ${labelPrefix}<name>`,
+  const problems = head
+    .filter((name) => !columns.includes(name) && !name.startsWith(labelPrefix))
+    .map((column) => {
+      const meant = nearest(column, columns);
+      return `there is no column "${column}"${meant === undefined ? '' : `; did you mean ${meant}?`}`;
     });
-  }
   if (!head.includes('name')) {
-    throw new UserError('bad-input', `${file} has no column "name"`, { hint: `Its first line names the columns: ${columns.join(', ')}` });
+    problems.push('it has no column "name"');
   }
   const seen = new Map<string, number>();
   const lines = body.map((row, index) => {
@@ -56,14 +56,19 @@ export function fleetOfCsv(file: string, content: string): string {
       return '';
     }
     const before = seen.get(name);
-    if (before !== undefined) {
-      throw new UserError('bad-input', `${file}: ${name} stands in line ${before} and in line ${index + 2}`, {
-        hint: 'Nothing was changed',
-      });
+    if (name === '' && head.includes('name')) {
+      problems.push(`line ${index + 2} has no name`);
+    } else if (before !== undefined && name !== '') {
+      problems.push(`${name} stands in line ${before} and in line ${index + 2}`);
     }
     seen.set(name, index + 2);
     return `  ${JSON.stringify(name)}: ${JSON.stringify(Object.keys(labels).length === 0 ? entry : { ...entry, labels })}`;
   });
+  if (problems.length > 0) {
+    throw new UserError('bad-input', `${file}: ${problems.join('\n  ')}`, {
+      hint: `Nothing was changed. Columns: ${columns.join(', ')}, ${labelPrefix}<name>`,
+    });
+  }
   return ['nodes:', ...lines, ''].join('\n');
 }
 

@@ -1,11 +1,12 @@
 /** Registering nodes, by name and range. */
 import { isDeepStrictEqual } from 'node:util';
 import { UserError } from '../../domain/errors.ts';
+import type { FleetProblem } from '../../domain/fleet.ts';
 import { everybody, parseGroupName } from '../../domain/group.ts';
 import type { ImageRef } from '../../domain/image-ref.ts';
 import { parseIpv4 } from '../../domain/ipv4.ts';
 import { parseMac } from '../../domain/mac.ts';
-import { type NodeRecord, parseNodeName } from '../../domain/node.ts';
+import { type Node, type NodeRecord, parseNodeName } from '../../domain/node.ts';
 import type { NodeSettings } from '../../domain/node-settings.ts';
 import { parseDiskSize } from '../../domain/overlay.ts';
 import { parsePublicKey } from '../../domain/public-key.ts';
@@ -24,26 +25,38 @@ export interface AddedNodes {
 
 /** What a request would add. @throws UserError with all that is wrong */
 export function nodesToAdd(request: NodeAdd, image: ImageRef | undefined, nodes: NodeStore, facts: FleetFacts): AddedNodes {
-  const wanted = recordsOf(request, image);
-  const same = wanted.filter((node) => isAsWanted(node, nodes));
-  const added = wanted.filter((node) => !same.includes(node));
+  const errors: UserError[] = [];
+  const wanted = recordsOf(request, image, errors);
+  const known = new Map(nodes.list().map((node) => [node.name, node]));
+  const same = wanted.filter(({ name }) => known.has(name));
+  const added = wanted.filter(({ name }) => !known.has(name));
+  const others = same.flatMap((node) => contradiction(node, known.get(node.name)));
   const before = { nodes: nodes.list(), groups: nodes.fleet.groups };
-  const problems = checkFleet({ ...before, nodes: [...before.nodes, ...added] }, before, facts, () => []);
-  if (problems.length > 0) {
-    const lines = problems.map(({ message }) => message);
-    throw new UserError('bad-input', lines.length === 1 ? (lines[0] ?? '') : `Nothing was added:\n  ${lines.join('\n  ')}`, {
-      hint: 'cardless node list shows all nodes',
-    });
+  const after = { ...before, nodes: [...before.nodes, ...added], dns: nodes.fleet.dns };
+  const lines = [...errors, ...others, ...checkFleet(after, before, facts, () => [])].map(({ message }) => message);
+  if (errors[0] && lines.length === 1) {
+    throw errors[0];
+  }
+  if (lines.length > 0) {
+    const text = lines.length === 1 ? (lines[0] ?? '') : `Nothing was added:\n  ${lines.join('\n  ')}`;
+    throw others.length === lines.length
+      ? new UserError('already-exists', text, {
+          hint: 'cardless node set changes a node; another board takes its place with cardless node claim SERIAL --as NAME',
+        })
+      : new UserError('bad-input', text, { hint: 'cardless node list shows all nodes' });
   }
   return { added, same };
 }
 
-function recordsOf(request: NodeAdd, image: ImageRef | undefined): NodeRecord[] {
+function recordsOf(request: NodeAdd, image: ImageRef | undefined, errors: UserError[]): NodeRecord[] {
   const names = expandNames(request.name).map(parseNodeName);
-  const values = (given: string | undefined, what: string): string[] => (given === undefined ? [] : paired(given, names, what));
-  const serials = values(request.serial, 'serial numbers').map(parseSerial);
-  const macs = values(request.mac, 'MAC addresses').map(parseMac);
-  const addresses = values(request.ip, 'addresses').map(parseIpv4);
+  const values = <T>(given: string | undefined, what: string, parse: (text: string) => T): (T | undefined)[] => {
+    const texts = given === undefined ? [] : (attempt(errors, () => paired(given, names, what)) ?? []);
+    return texts.map((text) => attempt(errors, () => parse(text)));
+  };
+  const serials = values(request.serial, 'serial numbers', parseSerial);
+  const macs = values(request.mac, 'MAC addresses', parseMac);
+  const addresses = values(request.ip, 'addresses', parseIpv4);
   const own = ownSettings(request, image);
   const group = request.group === undefined ? undefined : parseGroupName(request.group.replace(/^@/, ''));
   return names.map((name, index) => {
@@ -61,6 +74,19 @@ function recordsOf(request: NodeAdd, image: ImageRef | undefined): NodeRecord[] 
   });
 }
 
+/** What is wrong is noted, and the rest is looked at all the same. */
+function attempt<T>(errors: UserError[], work: () => T): T | undefined {
+  try {
+    return work();
+  } catch (error) {
+    if (!(error instanceof UserError)) {
+      throw error;
+    }
+    errors.push(error);
+    return undefined;
+  }
+}
+
 /** What a request says for the nodes themselves. */
 export function ownSettings(request: Pick<NodeAdd, 'overlay' | 'dataSize' | 'keys' | 'labels'>, image: ImageRef | undefined): NodeSettings {
   const { overlay, dataSize, keys, labels } = request;
@@ -73,14 +99,10 @@ export function ownSettings(request: Pick<NodeAdd, 'overlay' | 'dataSize' | 'key
   };
 }
 
-/**
- * True for a node that is there with all that is said about it now.
- * @throws UserError already-exists when it is there and something differs
- */
-function isAsWanted(wanted: NodeRecord, nodes: NodeStore): boolean {
-  const known = nodes.get(wanted.name);
+/** A node that is there already, and other than it is wanted. */
+function contradiction(wanted: NodeRecord, known: Node | undefined): FleetProblem[] {
   if (!known) {
-    return false;
+    return [];
   }
   const differs = [
     ...(wanted.serial !== undefined && wanted.serial !== known.serial ? [`the serial ${known.serial ?? '-'}`] : []),
@@ -91,10 +113,5 @@ function isAsWanted(wanted: NodeRecord, nodes: NodeStore): boolean {
       .filter(([key, value]) => !isDeepStrictEqual(known.own[key as keyof NodeSettings], value))
       .map(([key]) => `another ${key}`),
   ];
-  if (differs.length > 0) {
-    throw new UserError('already-exists', `There is a node "${known.name}" already, with ${differs.join(', ')}`, {
-      hint: `cardless node set ${known.name} changes it; another board takes its place with cardless node claim SERIAL --as ${known.name}`,
-    });
-  }
-  return true;
+  return differs.length === 0 ? [] : [{ path: [], message: `There is a node "${known.name}" already, with ${differs.join(', ')}` }];
 }

@@ -47,8 +47,11 @@ function toGroup(name: string, { parent, ...settings }: GroupDocument): Group {
 function expandNode(key: string, { serial, mac, ip, group, ...settings }: NodeDocument, problems: FleetProblem[]): FleetNode[] {
   const path = ['nodes', key];
   const names = collect(problems, path, () => expandNames(key).map(parseNodeName));
-  const values = <T>(field: string, given: string | readonly string[] | undefined, parse: (text: string) => T): readonly T[] =>
-    given === undefined ? [] : collect(problems, [...path, field], () => paired(given, names, field).map(parse));
+  const values = <T>(field: string, given: string | readonly string[] | undefined, parse: (text: string) => T): (T | undefined)[] => {
+    const place = [...path, field];
+    const texts = given === undefined ? [] : collect(problems, place, () => paired(given, names, field));
+    return texts.map((text) => collect(problems, place, () => [parse(text)])[0]);
+  };
   const [serials, macs, addresses] = [values('serial', serial, parseSerial), values('mac', mac, parseMac), values('ip', ip, parseIpv4)];
   const own = settingsOf(settings);
   return names.map((name, index) => {

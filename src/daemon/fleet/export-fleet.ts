@@ -1,8 +1,9 @@
 /** The fleet as a file: the one that was applied last with its comments, brought up to what holds now. */
 import { isDeepStrictEqual } from 'node:util';
 import { Document, isAlias, isMap, parseDocument, visit } from 'yaml';
+import type { FleetDocument } from '../../config/fleet-document.ts';
 import { documentOf, type GroupDocument, settingsOf } from '../../config/fleet-document.ts';
-import { type FleetFile, readFleetFile } from '../../config/fleet-file.ts';
+import { readFleetFile } from '../../config/fleet-file.ts';
 import type { FleetNode } from '../../domain/fleet.ts';
 import type { Node } from '../../domain/node.ts';
 import type { AppliedFile } from '../../store/fleet.ts';
@@ -18,7 +19,7 @@ const empty: AppliedFile = {
 export function exportFleet(nodes: NodeStore): string {
   const { document: applied = empty } = nodes.fleet;
   const yaml = parseDocument(applied.text);
-  const written = readFleetFile({ name: 'the applied file', ...applied }).document;
+  const written = readFleetFile({ name: 'the applied file', ...applied });
   const file = new EditedFile(hasAliases(yaml) ? new Document(yaml.toJS(), { aliasDuplicateObjects: false }) : yaml);
   putSettings(file, written, nodes);
   putGroups(file, written, nodes);
@@ -28,7 +29,7 @@ export function exportFleet(nodes: NodeStore): string {
   return file.text();
 }
 
-type Written = FleetFile['document'];
+type Written = FleetDocument;
 
 /** A part that is changed or taken away might be what another one points to. */
 function hasAliases(yaml: Document): boolean {

@@ -1,7 +1,7 @@
 /** The fleet as a whole: what a fleet file would change, and changing it. */
 import { isDeepStrictEqual } from 'node:util';
 import { documentOf, fleetSchema } from '../../config/fleet-document.ts';
-import { readFleetFile } from '../../config/fleet-file.ts';
+import { lookAtFleetFile } from '../../config/fleet-file.ts';
 import { UserError } from '../../domain/errors.ts';
 import type { Fleet, FleetNode, FleetProblem } from '../../domain/fleet.ts';
 import type { Group } from '../../domain/group.ts';
@@ -58,6 +58,8 @@ interface FleetPlan {
   readonly nodes: readonly NodePlan[];
   /** In the registry and not in the file. They stay as they are. */
   readonly unlisted: readonly NodeName[];
+  /** Of those in the file: none but the server itself can log in. */
+  readonly withoutKey: readonly NodeName[];
 }
 
 export function createFleetService(options: FleetServiceOptions): FleetAdmin {
@@ -100,13 +102,15 @@ interface ReadFleet {
   readonly expanded: ExpandedFleet;
   /** Whether the file says what holds for all nodes. */
   readonly hasSettings: boolean;
+  readonly hasDns: boolean;
   readonly refuse: (problems: readonly FleetProblem[]) => void;
 }
 
 async function readFleet(request: FleetApply, options: FleetServiceOptions): Promise<ReadFleet> {
-  const { document, refuse } = readFleetFile({ name: request.name, text: request.text, sources: request.sources });
+  const { document, refuse } = lookAtFleetFile({ name: request.name, text: request.text, sources: request.sources });
   const expanded = expandFleet(document);
-  const file = { request, expanded, hasSettings: document.settings !== undefined, refuse };
+  const has = { hasSettings: document.settings !== undefined, hasDns: document.dns !== undefined };
+  const file = { request, expanded, ...has, refuse };
   const problems = await imageProblems(expanded, request.force, options);
   const target = targetOf(file, options.nodes);
   const before = { nodes: options.nodes.list(), groups: options.nodes.fleet.groups };
@@ -122,7 +126,7 @@ async function readFleet(request: FleetApply, options: FleetServiceOptions): Pro
 }
 
 /** The fleet with this file in force. What it does not name stays, unless the operator wants it gone. */
-function targetOf({ expanded: { fleet }, hasSettings, request }: Omit<ReadFleet, 'refuse'>, nodes: NodeStore): Fleet {
+function targetOf({ expanded: { fleet }, hasSettings, hasDns, request }: Omit<ReadFleet, 'refuse'>, nodes: NodeStore): Fleet {
   const { prune, merge } = request;
   const [listed, listedGroups] = [new Set(fleet.nodes.map(({ name }) => name)), new Set(fleet.groups.map(({ name }) => name))];
   const kept = prune ? [] : nodes.list().filter(({ name }) => !listed.has(name));
@@ -133,7 +137,7 @@ function targetOf({ expanded: { fleet }, hasSettings, request }: Omit<ReadFleet,
   });
   return {
     everybody: hasSettings || prune ? fleet.everybody : nodes.fleet.everybody,
-    dns: fleet.dns.length > 0 || prune ? fleet.dns : nodes.fleet.dns,
+    dns: hasDns || prune ? fleet.dns : nodes.fleet.dns,
     groups: [...fleet.groups, ...keptGroups],
     nodes: [...placed, ...kept],
   };
@@ -256,6 +260,7 @@ async function compareFleets(file: ReadFleet, options: FleetServiceOptions): Pro
     groups: comparedGroups(nodes.fleet.groups, change.groups),
     nodes: [...plans, ...removed],
     unlisted: after.map(({ name }) => name).filter((name) => !listed.has(name)),
+    withoutKey: after.filter((node) => listed.has(node.name) && !contents.hasKey(node)).map(({ name }) => name),
   };
 }
 

@@ -8,7 +8,7 @@ import type { PublicKey } from '../../domain/public-key.ts';
 import { powerProblems } from '../../policy/check-power.ts';
 import { type ContentPart, contentOf, liveMark } from '../../policy/node-content.ts';
 import { cloudInitProblems } from '../../policy/render-cloud-init.ts';
-import { pathProblems, type SettingsProblem, settingsFiles } from '../../policy/render-files.ts';
+import { pathProblems, type SettingsProblem, settingsFiles, unequalSecrets } from '../../policy/render-files.ts';
 import { hookFiles } from '../../policy/render-hooks.ts';
 import { accountProblems } from '../../policy/render-people.ts';
 import { type SeedFacts, seedFiles } from '../../policy/render-seed.ts';
@@ -87,7 +87,13 @@ export class NodeContents {
   /** What would be wrong with nodes, all of it. */
   problemsOf(fleet: readonly Node[]): { node: NodeName; problem: SettingsProblem }[] {
     const view = this.#view(fleet);
-    return fleet.flatMap((node) => this.#render(node, view).problems.map((problem) => ({ node: node.name, problem })));
+    const rendered = fleet.flatMap((node) => this.#render(node, view).problems.map((problem) => ({ node: node.name, problem })));
+    return [...rendered, ...unequalSecrets(fleet)];
+  }
+
+  /** Whether anybody can log in with a key of their own. The server itself always can, by its authority. */
+  hasKey({ settings: { authorizedKeys = [], users = [] } }: Node): boolean {
+    return [...this.#options.authorizedKeys, ...authorizedKeys, ...users.flatMap((user) => user.authorizedKeys ?? [])].length > 0;
   }
 
   #render(node: Node, { hosts, nodes }: FleetView): NodeContent {

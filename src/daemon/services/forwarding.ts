@@ -5,11 +5,10 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
+import { machineBootId } from '../../process/boot-id.ts';
 
 const Record = z.object({ bootId: z.string(), before: z.record(z.string(), z.string()) });
 type Record = z.infer<typeof Record>;
-
-const bootIdFile = '/proc/sys/kernel/random/boot_id';
 
 export function forwardingFile(interfaceName: string): string {
   return `/proc/sys/net/ipv4/conf/${interfaceName}/forwarding`;
@@ -60,7 +59,7 @@ export class Forwarding {
         this.#before[name] ??= now;
       }
     }
-    const record: Record = { bootId: await bootId(), before: this.#before };
+    const record: Record = { bootId: await machineBootId(), before: this.#before };
     await mkdir(this.#directory, { recursive: true });
     await writeFile(`${this.#file}.new`, JSON.stringify(record));
     await rename(`${this.#file}.new`, this.#file);
@@ -94,7 +93,7 @@ export class Forwarding {
   async #read(): Promise<Record | undefined> {
     const text = await readFile(this.#file, 'utf8').catch(() => undefined);
     const record = text === undefined ? undefined : Record.parse(JSON.parse(text));
-    return record?.bootId === (await bootId()) ? record : undefined;
+    return record?.bootId === (await machineBootId()) ? record : undefined;
   }
 }
 
@@ -116,8 +115,4 @@ async function isRouter(): Promise<boolean> {
 /** Empty when there is none of this name. */
 async function numberOf(name: string): Promise<string> {
   return (await readFile(`/sys/class/net/${name}/ifindex`, 'utf8').catch(() => '')).trim();
-}
-
-async function bootId(): Promise<string> {
-  return (await readFile(bootIdFile, 'utf8')).trim();
 }

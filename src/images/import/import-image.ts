@@ -116,6 +116,8 @@ async function applyRules(tree: TreeAccess): Promise<ReportedChange[]> {
         case 'link':
           await tree.link(change.path, change.target);
           break;
+        case 'at-boot':
+          break;
         default:
           change satisfies never;
       }

@@ -5,7 +5,9 @@ import type { TreeView } from '../tree-access.ts';
 export type Change =
   | { readonly kind: 'remove'; readonly path: string; readonly what: string }
   | { readonly kind: 'write'; readonly path: string; readonly content: string; readonly mode: number; readonly what: string }
-  | { readonly kind: 'link'; readonly path: string; readonly target: string; readonly what: string };
+  | { readonly kind: 'link'; readonly path: string; readonly target: string; readonly what: string }
+  /** Nothing in the image: the initramfs does it on each board. */
+  | { readonly kind: 'at-boot'; readonly path: string; readonly what: string };
 
 export interface RootRule {
   readonly id: string;
@@ -63,6 +65,14 @@ export function writes(
   return async (tree) => {
     const found = await Promise.all(where.map((path) => tree.has(path)));
     return found.includes(true) ? [{ kind: 'write', mode: 0o644, ...file }] : [];
+  };
+}
+
+/** What is there is told, and left to the boot. */
+export function atBoot(what: string, ...paths: readonly string[]): Plan {
+  return async (tree) => {
+    const found = await Promise.all(paths.map(async (path) => ((await tree.has(path)) ? [path] : [])));
+    return found.flat().map((path) => ({ kind: 'at-boot', path, what }));
   };
 }
 

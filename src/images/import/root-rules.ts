@@ -7,7 +7,7 @@
  */
 
 import { withoutDisks } from './fstab.ts';
-import { all, type Change, masks, matching, type RootRule, removes, rewrites, writes } from './root-rule.ts';
+import { all, atBoot, type Change, masks, matching, type RootRule, removes, rewrites, writes } from './root-rule.ts';
 
 const cloudInit = `# This root has no disk of its own to grow into, and its network is up before it starts.
 growpart: { mode: 'off' }
@@ -105,6 +105,10 @@ export const rootRules: readonly RootRule[] = [
     plan: all(
       masks('systemd-networkd-wait-online.service', 'NetworkManager-wait-online.service'),
       removes('etc/NetworkManager/system-connections/preconfigured-wired.nmconnection'),
+      atBoot(
+        'told at each boot to leave the interface of the root alone',
+        ...['usr/lib/systemd/systemd-networkd', 'usr/sbin/NetworkManager', 'etc/dhcpcd.conf', 'etc/network/interfaces'],
+      ),
     ),
   },
   {

@@ -2,13 +2,14 @@
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
+import { machineBootId } from '../../process/boot-id.ts';
 
 export interface KernelNfsOptions {
   /** Of ours alone, in a directory that exportfs reads. */
   readonly exportsFile: string;
   /** The state folder: another server of ours on this machine has another one. */
   readonly owner: string;
-  /** Says that the server runs only because of us. It outlives a crash. */
+  /** Says that the server runs only because of us. It outlives a crash of ours; another start of the machine has its own server. */
   readonly startedFile: string;
   readonly run: (file: string, args: readonly string[]) => Promise<unknown>;
 }
@@ -38,7 +39,7 @@ export class KernelNfs {
     );
     if (!isActive) {
       await mkdir(dirname(startedFile), { recursive: true });
-      await writeFile(startedFile, `${unit}\n`);
+      await writeFile(startedFile, await machineBootId());
       await run('systemctl', ['start', unit]);
     }
     await this.reload(exports);
@@ -57,15 +58,15 @@ export class KernelNfs {
     const { exportsFile: file, startedFile, run } = this.#options;
     const text = await textOf(file);
     const isThere = text !== undefined && this.#isOurs(text);
-    const isOurs = (await textOf(startedFile)) !== undefined;
+    const isOurs = (await textOf(startedFile)) === (await machineBootId());
     if (isThere) {
       await rm(file, { force: true });
       await run('exportfs', ['-ra']);
     }
     if (isOurs) {
       await run('systemctl', ['stop', unit]);
-      await rm(startedFile, { force: true });
     }
+    await rm(startedFile, { force: true });
     return isThere || isOurs;
   }
 

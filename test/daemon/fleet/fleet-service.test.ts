@@ -55,7 +55,11 @@ function start(listens = true) {
       addressOf: (node) => node.address,
       nextImages: (all) => Promise.resolve(all.map(() => [])),
     }),
-    facts: { served: [{ address: parseIpv4('10.77.0.1'), subnet: parseSubnet('10.77.0.0/24') }], leaseHolder: () => undefined },
+    facts: {
+      domain: 'cluster.internal',
+      served: [{ address: parseIpv4('10.77.0.1'), subnet: parseSubnet('10.77.0.0/24') }],
+      leaseHolder: () => undefined,
+    },
     imageRef: (text, force) => {
       lookup();
       lookup = () => {};
@@ -319,6 +323,47 @@ nodes:
   expect(said).toContain('line 16: blue[1-2]: /etc/a is also the path of a file');
   expect(said).toContain('is wrong in 5 places');
   expect(nodes.list()).toEqual(before);
+});
+
+test('what no file may say, what cannot be read and what does not fit together are told in one go', async () => {
+  const { nodes, apply } = start();
+  const text = `settings: {imagee: x}
+groups:
+  a: {parent: b}
+  b: {parent: a, overlay: maybe}
+nodes:
+  red[5-6]: {ip: "10.77.0.[5-6]", serial: [bad1, bad2], group: wrokers}
+  red7: {ip: 10.77.0.6, files: [{path: /etc/x, mode: "9", content: x}]}
+  red8: {ip: 10.99.0.8}
+  red9: {secrets: [{name: munge, path: /etc/munge, bytes: 32}]}
+  red10: {secrets: [{name: munge, path: /etc/munge, bytes: 64}]}
+`;
+  const said = await apply(text).then(() => '', String);
+  for (const part of [
+    'line 1: settings: there is no key "imagee"; did you mean "image"?',
+    'line 3: these groups inherit from one another: a -> b -> a',
+    'line 4: groups.b.overlay: "maybe"',
+    '"bad1"',
+    '"bad2"',
+    'there is no group "wrokers"',
+    'line 7: red7: red6 has the address 10.77.0.6 too',
+    'line 7: nodes.red7.files[0].mode: "9"',
+    'line 8: red8: the address 10.99.0.8 is outside',
+    'line 10: red10: the secret munge is one for all, with 32 bytes for red9 and 64 here',
+  ]) {
+    expect(said).toContain(part);
+  }
+  expect(nodes.list()).toEqual([]);
+});
+
+test('nodes on which nobody has a key are told; records of the name server go when the file says so', async () => {
+  const { nodes, apply } = start();
+  expect(await apply(cluster)).toMatchObject({ withoutKey: ['blue1', 'blue2'] });
+  await apply('dns: {records: [{name: mail, type: A, address: 10.77.0.9}]}\n');
+  await apply('nodes: {}\n');
+  expect(nodes.fleet.dns).toHaveLength(1);
+  expect(await apply('dns: {records: []}\n')).toMatchObject({ dns: 'change' });
+  expect(nodes.fleet.dns).toEqual([]);
 });
 
 test('a power driver that would fail whenever it is used is refused, where the file says it; records of the name server are told', async () => {

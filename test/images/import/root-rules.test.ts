@@ -72,7 +72,7 @@ describe('rules for a root', () => {
       { kind: 'link', path: 'etc/systemd/system/rpi-eeprom-update.service', target: '/dev/null', what: 'masked' },
     ]);
   });
-  test('what is about one interface is left to the boot, which knows the interface', async () => {
+  test('what is about one interface is told, and left to the boot, which knows the interface', async () => {
     const files = {
       'usr/lib/systemd/systemd-networkd': '',
       'usr/sbin/NetworkManager': '',
@@ -82,7 +82,9 @@ describe('rules for a root', () => {
       'etc/network/interfaces.d/lan': 'iface enp3s0 inet static\n',
     };
     const changes = await Promise.all(rootRules.map(({ plan }) => plan(treeOf(files))));
-    expect(changes.flat()).toEqual([]);
+    const what = 'told at each boot to leave the interface of the root alone';
+    const paths = ['usr/lib/systemd/systemd-networkd', 'usr/sbin/NetworkManager', 'etc/dhcpcd.conf', 'etc/network/interfaces'];
+    expect(changes.flat()).toEqual(paths.map((path) => ({ kind: 'at-boot', path, what })));
   });
 });
 

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, readFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
@@ -47,6 +47,15 @@ test('a server of the machine goes on with the exports of others', async () => {
   await one.start('a\n');
   await one.stop();
   expect(done).toEqual(['exportfs -ra: a\n', 'exportfs -ra: none']);
+});
+
+test('a server that the machine has started since is left running', async () => {
+  const { nfs, done, startedFile } = machine(false);
+  await nfs().start('a\n');
+  writeFileSync(startedFile, 'an earlier start');
+  await nfs().stop();
+  expect(done).not.toContain('systemctl stop nfs-server.service');
+  expect(existsSync(startedFile)).toBe(false);
 });
 
 test('another server of ours on the same machine has its exports left alone', async () => {
