@@ -40,7 +40,8 @@ type Files = Map<string, string>;
 
 async function mounted<T>(disk: string, at: string, work: () => Promise<T>): Promise<T> {
   await mkdir(at, { recursive: true });
-  await must('mount', '-o', 'loop', disk, at);
+  // Without it ext4 guesses which files are to be written out early; other file systems do not.
+  await must('mount', '-o', 'loop,noauto_da_alloc', disk, at);
   try {
     return await work();
   } finally {
