@@ -1,5 +1,5 @@
 /** What is in the cache is taken for whole by everybody who finds it, so a power cut must not leave a part of it there. */
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, expect, test } from 'vitest';
 import { ImageCatalog } from '#src/images/catalog.ts';
@@ -7,6 +7,7 @@ import { ensureContents } from '#src/images/contents.ts';
 import { buildInitramfs } from '#src/images/initramfs.ts';
 import { keepTree, partsFile } from '#src/images/kept-trees.ts';
 import { syncPath } from '#src/process/sync-path.ts';
+import { digestOf } from '../support/importing.ts';
 import { initramfsOptions } from '../support/initramfs-options.ts';
 import { must, removeScratch, scratch, writeTree } from '../support/pi-card.ts';
 import { publishSmallImage } from '../support/small-images.ts';
@@ -15,7 +16,7 @@ afterAll(removeScratch);
 
 const { signal } = new AbortController();
 
-/** Fills a cache on an ext4 of its own. @returns its files, by path: as they were, and as a power cut would leave them */
+/** Fills a cache on an ext4 of its own. @returns its files and their checksums: as they were, and as a power cut would leave them */
 async function cutAfter(fill: (cache: string) => Promise<void>): Promise<{ before: Files; after: Files }> {
   const folder = await scratch('cut');
   const [disk, cut, cache] = [join(folder, 'disk'), join(folder, 'cut'), join(folder, 'cache')];
@@ -52,7 +53,8 @@ async function mounted<T>(disk: string, at: string, work: () => Promise<T>): Pro
 async function filesBelow(directory: string): Promise<Files> {
   const entries = (await readdir(directory, { recursive: true, withFileTypes: true })).filter((entry) => entry.isFile());
   const paths = entries.map((entry) => join(entry.parentPath, entry.name));
-  return new Map(await Promise.all(paths.map(async (path) => [path.slice(directory.length + 1), await readFile(path, 'latin1')] as const)));
+  const contents = paths.map(async (path) => [path.slice(directory.length + 1), await digestOf(path)] as const);
+  return new Map(await Promise.all(contents));
 }
 
 const facts = { kernelVersion: '6.12', rootFormat: 'erofs' } as const;
