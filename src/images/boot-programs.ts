@@ -4,11 +4,12 @@
  * architecture. All come from one Debian release, so that every server hands out the same ones.
  */
 import { createHash } from 'node:crypto';
-import { access, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { access, copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { z } from 'zod';
 import { projectRoot } from '../config/places.ts';
 import { messageOf, systemCode, UserError } from '../domain/errors.ts';
+import { renameDurably } from '../process/rename-durably.ts';
 import { run } from '../process/run.ts';
 import { debianSources } from './apt-sources.ts';
 
@@ -66,7 +67,7 @@ export async function ensureBootPrograms(options: BootProgramsOptions): Promise<
     for (const [index, entry] of programs.packages.entries()) {
       await unpack(entry, join(work, String(index)), result, { apt, signal: options.signal });
     }
-    await rename(result, directory).catch((error: unknown) => {
+    await renameDurably(result, directory).catch((error: unknown) => {
       // Another server was faster.
       if (systemCode(error) !== 'ENOTEMPTY' && systemCode(error) !== 'EEXIST') {
         throw error;

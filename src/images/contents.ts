@@ -2,11 +2,12 @@
  * Lists of what is in images. They are made from root.img when they are first asked for and kept in the cache, so images of
  * any age have one, nothing of it is in their digest, and the kernel of this machine need not know their file system.
  */
-import { access, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
+import { access, mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { UserError } from '../domain/errors.ts';
 import type { Image, ImageDigest } from '../domain/image.ts';
 import type { ContentEntry, ImageDiff } from '../domain/image-contents.ts';
+import { renameDurably } from '../process/rename-durably.ts';
 import { containedCommand, run } from '../process/run.ts';
 import type { ImageCatalog } from './catalog.ts';
 import { type ContentsSummary, inThread, type ListWithBoot } from './image-tasks.ts';
@@ -46,7 +47,7 @@ export async function ensureContents(image: Image, options: ContentsOptions): Pr
     onProgress({ phase: `listing ${image.name} ${image.digest.slice(0, 12)}`, fraction: 0.4 });
     const partial = join(cache, 'contents', `.${basename(directory)}.partial`);
     await inThread('gather', { tree, output: partial }, { signal });
-    await rename(partial, list);
+    await renameDurably(partial, list);
     onProgress({ phase: `listed ${image.name} ${image.digest.slice(0, 12)}`, fraction: 1 });
     return list;
   } finally {

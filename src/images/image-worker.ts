@@ -15,10 +15,11 @@ import {
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import zlib from 'node:zlib';
-import { messageOf } from '../domain/errors.ts';
+import { messageOf, UserError } from '../domain/errors.ts';
 import type { ContentEntry, EntryType, ImageContents, InstalledPackage, KernelModules } from '../domain/image-contents.ts';
 import { diffContents } from './diff-contents.ts';
 import type { AnyTask, HashResult, ImageTasks, ListWithBoot, TaskKind, TaskMessage } from './image-tasks.ts';
+import { bytesText } from './import/bytes-text.ts';
 import { identifyKernel } from './import/identify-kernel.ts';
 import { initramfsModules } from './initramfs-modules.ts';
 import { kernelHeadBytes, readKernelFormat } from './kernel-format.ts';
@@ -28,6 +29,8 @@ import { readApkInstalled, readDpkgStatus } from './package-lists.ts';
 const chunk: Buffer = Buffer.allocUnsafe(2 ** 20);
 /** One message for so much, or small files would cost the other thread more than their hashing. */
 const reportBytes = 8 * 2 ** 20;
+/** Lists of packages and modules are read whole. */
+const maxTextBytes = 64 * 2 ** 20;
 const modulePlaces = ['usr/lib/modules', 'lib/modules'];
 
 let unreported = 0;
@@ -121,11 +124,18 @@ function typeOf(found: Stats): EntryType {
 /** Where a link leads out of the tree nothing is read: it would be a file of the server. */
 function textIn(tree: string, path: string): string | undefined {
   const parts = path.split('/');
-  const isInside = parts.every((_, index) => {
+  const isInside = parts.slice(0, -1).every((_, index) => {
     const found = lstatSync(join(tree, ...parts.slice(0, index + 1)), { throwIfNoEntry: false });
-    return found?.isDirectory() === true || (index === parts.length - 1 && found?.isFile() === true);
+    return found?.isDirectory() === true;
   });
-  return isInside ? readFileSync(join(tree, path), 'utf8') : undefined;
+  const file = isInside ? lstatSync(join(tree, path), { throwIfNoEntry: false }) : undefined;
+  if (!file?.isFile()) {
+    return undefined;
+  }
+  if (file.size > maxTextBytes) {
+    throw new UserError('bad-input', `/${path} in it has ${bytesText(file.size)}: no such file is so long`);
+  }
+  return readFileSync(join(tree, path), 'utf8');
 }
 
 function packagesOf(tree: string): InstalledPackage[] {

@@ -3,10 +3,16 @@ import { createHash } from 'node:crypto';
 import { chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, symlink, utimes, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
-import { systemCode } from '../domain/errors.ts';
+import { systemCode, UserError } from '../domain/errors.ts';
+import { renameDurably } from '../process/rename-durably.ts';
 import { politeCommand, run } from '../process/run.ts';
+import { bytesText } from './import/bytes-text.ts';
+import { decompress } from './import/decompress.ts';
+import { readsZstd } from './kernel-version.ts';
 import { moduleClosure, readModulesList } from './modules.ts';
 import type { NodePrograms } from './node-programs.ts';
+import { sha256Files } from './publish.ts';
+import { lstatIfThere } from './tree-access.ts';
 
 /** What init, the udhcpc script and a person at a rescue console call. */
 const applets =
@@ -26,6 +32,10 @@ const keptInitramfs = 20;
 const source = join(projectRoot, 'rootfs');
 const depmodInputs = ['modules.builtin', 'modules.builtin.modinfo', 'modules.order'] as const;
 const indexes = ['modules.dep', ...depmodInputs] as const;
+/** The largest of Debian 13, amdgpu, has 4 MB packed; an image may be made for harm. */
+const maxModuleBytes = 64 * 1024 ** 2;
+const maxModulesBytes = 1024 ** 3;
+const packers = { xz: 'xz', zst: 'zstd', gz: 'gzip' } as const;
 
 export interface InitramfsOptions {
   readonly programs: NodePrograms;
@@ -40,7 +50,10 @@ export interface InitramfsOptions {
   readonly signal: AbortSignal;
 }
 
-/** The same kernel and the same sources give the same bytes, so one that was built before is taken from the cache. */
+/**
+ * The same kernel and the same sources give the same bytes, so one that was built before is taken from the cache.
+ * @throws UserError bad-input for modules that are none
+ */
 export async function buildInitramfs(options: InitramfsOptions): Promise<void> {
   const wanted = readModulesList(await readFile(join(source, 'initramfs/modules.txt'), 'utf8'));
   const dep = await readFile(join(options.modules, 'modules.dep'), 'utf8');
@@ -48,6 +61,7 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<void> {
     dep,
     wanted.map((module) => module.name),
   );
+  await requireModules(options.modules, files);
   const cached = join(options.cache, 'initramfs', `${await contentKey(options, files)}.img`);
   if (await takeCached(cached, options.output)) {
     return;
@@ -57,23 +71,49 @@ export async function buildInitramfs(options: InitramfsOptions): Promise<void> {
   await copyModules(options, files, tree);
   const atStart = wanted.filter((module) => module.load).map((module) => module.name);
   await writeFile(join(tree, 'etc/modules'), `${atStart.join('\n')}\n`);
-  await pack(tree, options.output, options.work, options.signal);
+  await pack(tree, options);
   await keep(options.output, cached);
 }
 
 /** Changes with everything that goes in. depmod's lists stand for how the modules depend on each other. */
 async function contentKey(options: InitramfsOptions, files: readonly string[]): Promise<string> {
-  const { programs, modules, kernelVersion } = options;
-  const hash = createHash('sha256').update(JSON.stringify({ builderVersion, applets, scripts, kernelVersion, files }));
+  const { programs, modules, kernelVersion, signal } = options;
+  const isZstd = readsZstd(kernelVersion);
   const inputs = [
     ...Object.values(programs),
     ...(await readdir(join(source, 'initramfs'))).toSorted().map((name) => join(source, 'initramfs', name)),
     ...[...indexes, ...files].map((name) => join(modules, name)),
   ];
-  for (const input of inputs) {
-    hash.update(await readFile(input));
+  const hashes = await sha256Files(inputs, signal);
+  const content = JSON.stringify({ builderVersion, applets, scripts, kernelVersion, isZstd, files, hashes });
+  return createHash('sha256').update(content).digest('hex').slice(0, 16);
+}
+
+/** Before any of them is read: one may be a hole of any length. */
+async function requireModules(directory: string, files: readonly string[]): Promise<void> {
+  const count = countModules();
+  for (const file of files) {
+    const found = await lstatIfThere(join(directory, file));
+    if (!found?.isFile()) {
+      throw new UserError('bad-input', `modules.dep names ${file}, which is no file`, {
+        hint: 'Make it again in that system: depmod KERNEL-VERSION',
+      });
+    }
+    count(file, found.size);
   }
-  return hash.digest('hex').slice(0, 16);
+}
+
+function countModules(): (file: string, bytes: number) => void {
+  let total = 0;
+  return (file, bytes) => {
+    total += bytes;
+    if (bytes > maxModuleBytes) {
+      throw new UserError('bad-input', `The kernel module ${file} has ${bytesText(bytes)}: none is so large`);
+    }
+    if (total > maxModulesBytes) {
+      throw new UserError('bad-input', `The kernel modules of the initramfs have more than ${bytesText(maxModulesBytes)} together`);
+    }
+  };
 }
 
 async function takeCached(cached: string, output: string): Promise<boolean> {
@@ -96,7 +136,7 @@ async function keep(output: string, cached: string): Promise<void> {
   await mkdir(directory, { recursive: true });
   const partial = await mkdtemp(join(directory, 'partial-'));
   await copyFile(output, join(partial, 'initramfs.img'));
-  await rename(join(partial, 'initramfs.img'), cached);
+  await renameDurably(join(partial, 'initramfs.img'), cached);
   await rm(partial, { recursive: true });
   const kept = (await readdir(directory)).filter((name) => name.endsWith('.img')).map((name) => join(directory, name));
   const used = await Promise.all(kept.map(async (file) => ({ file, at: (await stat(file)).mtimeMs })));
@@ -122,11 +162,12 @@ async function copyModules(options: InitramfsOptions, files: readonly string[], 
   const target = join(tree, 'lib/modules', options.kernelVersion);
   // A kernel may have all of them built in.
   await mkdir(target, { recursive: true });
+  const count = countModules();
   for (const file of files) {
     const to = join(target, file.replace(/\.(xz|zst|gz)$/, ''));
     await mkdir(dirname(to), { recursive: true });
-    await copyFile(join(options.modules, file), file.endsWith('.ko') ? to : join(dirname(to), file.split('/').at(-1) ?? file));
-    await decompress(join(dirname(to), file.split('/').at(-1) ?? file), options.signal);
+    await copyModule(join(options.modules, file), to, options.signal);
+    count(file, (await stat(to)).size);
   }
   for (const name of depmodInputs) {
     await copyFile(join(options.modules, name), join(target, name));
@@ -140,18 +181,18 @@ async function copyModules(options: InitramfsOptions, files: readonly string[], 
   );
 }
 
-async function decompress(file: string, signal: AbortSignal): Promise<void> {
-  if (file.endsWith('.xz')) {
-    await run('xz', ['-d', file], { signal });
-  } else if (file.endsWith('.zst')) {
-    await run('zstd', ['-q', '-d', '--rm', file], { signal });
-  } else if (file.endsWith('.gz')) {
-    await run('gzip', ['-d', file], { signal });
+async function copyModule(from: string, to: string, signal: AbortSignal): Promise<void> {
+  const by = Object.entries(packers).find(([ending]) => from.endsWith(`.${ending}`))?.[1];
+  if (by === undefined) {
+    await copyFile(from, to);
+  } else {
+    await decompress({ input: from, output: to, by, maxBytes: maxModuleBytes, signal, onProgress: () => {} });
+    await chmod(to, 0o644);
   }
 }
 
 /** newc, sorted, without times or inode numbers: the same input gives the same bytes. */
-async function pack(tree: string, output: string, work: string, signal: AbortSignal): Promise<void> {
+async function pack(tree: string, { kernelVersion, output, work, signal }: InitramfsOptions): Promise<void> {
   const names = (await readdir(tree, { recursive: true, withFileTypes: true })).map((entry) => ({
     path: join(entry.parentPath, entry.name),
     isLink: entry.isSymbolicLink(),
@@ -166,5 +207,10 @@ async function pack(tree: string, output: string, work: string, signal: AbortSig
     input: `${list.join('\n')}\n`,
     signal,
   });
-  await run(...politeCommand('zstd', ['-q', '-19', '-T1', '-f', archive, '-o', output]), { signal });
+  if (readsZstd(kernelVersion)) {
+    await run(...politeCommand('zstd', ['-q', '-19', '-T1', '-f', archive, '-o', output]), { signal });
+  } else {
+    await run(...politeCommand('gzip', ['-9', '--no-name', archive]), { signal });
+    await rename(`${archive}.gz`, output);
+  }
 }

@@ -7,6 +7,7 @@ import { cp, mkdir, mkdtemp, readdir, readFile, rename, rm, stat, utimes } from 
 import { join } from 'node:path';
 import { systemCode, undefinedIfMissing } from '../domain/errors.ts';
 import { lockPath } from '../process/path-lock.ts';
+import { renameDurably } from '../process/rename-durably.ts';
 import type { RootFormat } from './pack-root.ts';
 
 const unusedAfterMs = 30 * 24 * 3_600_000;
@@ -141,7 +142,7 @@ async function removeTree(directory: string): Promise<void> {
 
 async function renamed(from: string, to: string): Promise<boolean> {
   try {
-    await rename(from, to);
+    await renameDurably(from, to);
     return true;
   } catch (error) {
     if (systemCode(error) !== 'ENOTEMPTY' && systemCode(error) !== 'EEXIST') {

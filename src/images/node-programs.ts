@@ -3,11 +3,12 @@
  * NBD attacher. Both are made once and kept in the cache; nothing of the image has to run, or to be Debian, for them.
  */
 import { createHash } from 'node:crypto';
-import { access, chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rename, rm } from 'node:fs/promises';
+import { access, chmod, copyFile, mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
 import { systemCode, UserError } from '../domain/errors.ts';
 import type { Architecture } from '../domain/image.ts';
+import { renameDurably } from '../process/rename-durably.ts';
 import { containedCommand, run } from '../process/run.ts';
 import { writeSources } from './apt-sources.ts';
 import { readMirrorFailure } from './bootstrap-failure.ts';
@@ -52,7 +53,7 @@ export async function ensureNodePrograms(options: NodeProgramsOptions): Promise<
     await run(compilers[arch], compile, { cwd: source.directory, signal });
     await copyFile(await unpackBusybox(arch, work, signal), join(made, 'busybox'));
     await chmod(join(made, 'busybox'), 0o755);
-    await rename(made, directory).catch((error: unknown) => {
+    await renameDurably(made, directory).catch((error: unknown) => {
       // Another build was faster.
       if (systemCode(error) !== 'ENOTEMPTY' && systemCode(error) !== 'EEXIST') {
         throw error;

@@ -23,8 +23,9 @@ export async function packRoot(options: PackRootOptions): Promise<RootFormat> {
   const { tree, output, signal } = options;
   const format = options.format ?? ((await haveErofs(options.modules)) ? 'erofs' : 'squashfs');
   if (format === 'squashfs') {
+    // Raspberry Pi's kernels read zstd in it since October 2024 (raspberrypi/linux, pull request 6400), zlib ever since.
     const times = ['-all-time', '0', '-mkfs-time', '0'];
-    const args = [tree, output, '-comp', 'zstd', '-b', '131072', '-noappend', '-no-progress', ...times];
+    const args = [tree, output, '-comp', 'gzip', '-b', '131072', '-noappend', '-no-progress', ...times];
     await run(...politeCommand('mksquashfs', args), { signal });
     return format;
   }

@@ -72,6 +72,12 @@ export async function sha256File(file: string): Promise<string> {
   return readable(file, result).sha256;
 }
 
+/** Of each file, in their order. @throws UserError failed for what cannot be read, cancelled */
+export async function sha256Files(files: readonly string[], signal: AbortSignal): Promise<string[]> {
+  const results = await inThread('hash', { files }, { signal });
+  return files.map((file, index) => readable(file, results[index]).sha256);
+}
+
 function readable(file: string, result: HashResult | undefined): Exclude<HashResult, { unreadable: string }> {
   if (result === undefined || 'unreadable' in result) {
     throw new UserError('failed', `${file} cannot be read: ${result?.unreadable ?? 'no result'}`);
@@ -80,7 +86,7 @@ function readable(file: string, result: HashResult | undefined): Exclude<HashRes
 }
 
 /** Everything in a directory is on the disk when this resolves. */
-export async function syncTree(directory: string): Promise<void> {
+async function syncTree(directory: string): Promise<void> {
   for (const entry of await readdir(directory, { recursive: true, withFileTypes: true })) {
     await syncPath(join(entry.parentPath, entry.name));
   }

@@ -14,7 +14,6 @@ import { readBootstrapFailure } from './bootstrap-failure.ts';
 import { keepTree, partsFile, type TreeParts, takeTree } from './kept-trees.ts';
 import { packRoot } from './pack-root.ts';
 import { type OnProgress, section } from './progress.ts';
-import { syncTree } from './publish.ts';
 import { type Customization, customization, quoteShell, stepMark } from './recipe/customize.ts';
 import { beyondPackages, kernelPackage, type Recipe, recipeKey, wantedPackages } from './recipe/recipe.ts';
 import { openTree } from './tree-access.ts';
@@ -61,7 +60,6 @@ export async function buildTree(recipe: Recipe, arch: Architecture, options: Tre
   });
   await rm(tree, { recursive: true });
   await writeFile(join(parts, partsFile), JSON.stringify({ kernelVersion, rootFormat }));
-  await syncTree(parts);
   return await keepTree(parts, { kernelVersion, rootFormat }, place);
 }
 

@@ -4,7 +4,7 @@ import { UserError } from '../domain/errors.ts';
 import type { NodeName } from '../domain/node.ts';
 import { loopDeviceOf } from '../process/loop-devices.ts';
 import { mortalCommand, run } from '../process/run.ts';
-import { outsideJournal, superblockBytes, superblockOffset } from './ext4-superblock.ts';
+import { outsideJournal, superblockBytes, superblockOffset } from '../protocol/ext4/superblock.ts';
 
 export interface Checked {
   readonly ok: boolean;

@@ -13,7 +13,7 @@ const allowed: Readonly<Record<string, readonly string[]>> = {
   net: ['process'],
   store: ['config'],
   images: ['protocol', 'config', 'process'],
-  overlays: ['process'],
+  overlays: ['protocol', 'process'],
   servers: ['protocol', 'policy', 'net', 'process'],
   sim: ['net', 'process', 'config'],
   daemon: ['protocol', 'policy', 'config', 'log', 'net', 'process', 'store', 'images', 'overlays', 'servers'],

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import zlib from 'node:zlib';
@@ -144,6 +144,15 @@ describe('work in a thread', () => {
       { bytes: 3, sha256: 'ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad' },
       { unreadable: expect.stringContaining('ENOENT') },
     ]);
+  });
+  test('a list of packages that is too long for one is not read', async () => {
+    const tree = mkdtempSync(join(tmpdir(), 'cardless-long-'));
+    mkdirSync(join(tree, 'var/lib/dpkg'), { recursive: true });
+    writeFileSync(join(tree, 'var/lib/dpkg/status'), '');
+    truncateSync(join(tree, 'var/lib/dpkg/status'), 65 * 2 ** 20);
+    await expect(inThread('gather', { tree, output: join(tree, 'list') })).rejects.toThrow(
+      '/var/lib/dpkg/status in it has 68.2 MB: no such file is so long',
+    );
   });
   test('ends when it is cancelled, and says what it cannot do', async () => {
     const abort = new AbortController();

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, readdirSync, readFileSync, symlinkSync, writeFi
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, test } from 'vitest';
-import { missingModules, readsErofs } from '#src/images/import/system.ts';
+import { missingModules } from '#src/images/import/system.ts';
 import { openTree, type TreeAccess } from '#src/images/tree-access.ts';
 
 let outside: string;
@@ -66,13 +66,4 @@ test.each([
   ['', ['nbd', 'overlay']],
 ])('modules %j: missing are %j', (lists, missing) => {
   expect(missingModules(lists)).toEqual(missing);
-});
-
-test.each([
-  ['6.12.25+rpt-rpi-v8', true],
-  ['5.17.0', true],
-  ['5.10.103-v8+', false],
-  ['4.19.97', false],
-])('%s reads our erofs: %s', (version, reads) => {
-  expect(readsErofs(version)).toBe(reads);
 });

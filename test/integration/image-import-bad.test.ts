@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { pack } from 'tar-stream';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import { importing, refusal } from '../support/importing.ts';
+import { withJournalElsewhere, withJournalThatNamesDevice } from '../support/bad-disks.ts';
+import { digestOf, importing, refusal } from '../support/importing.ts';
 import { dockerSave, layer, layerOf, ociLayout } from '../support/oci-layout.ts';
 import { arm64Kernel, bzImage, must, pcRoot, pcVersion, piBoot, piRoot, removeScratch, scratch, writeTree } from '../support/pi-card.ts';
 
@@ -210,6 +211,23 @@ describe('hostile archives', () => {
   });
 });
 
+describe('a disk that would have the kernel open a device of this machine', () => {
+  test.each([
+    ['by the number in its superblock', withJournalElsewhere, /its journal is on another device/],
+    ['by what its journal brings', withJournalThatNamesDevice, /its mount options name a journal on another device/],
+  ])('%s', async (_, spoil, message) => {
+    const disk = join(await scratch('journal'), 'disk.img');
+    await must('mkfs.ext4', '-q', '-F', '-b', '4096', '-d', root, disk, '32M');
+    expect((await importing(disk)).report).toMatchObject({ system: 'Test OS' });
+    await spoil(disk);
+    const before = await digestOf(disk);
+    const said = await refusal(disk);
+    expect(said).toMatch(/^bad-input: Partition 1 \(ext4\) is not mounted: /);
+    expect(said).toMatch(message);
+    expect(await digestOf(disk)).toBe(before);
+  });
+});
+
 describe('container images', () => {
   test('layers, whiteouts and opaque directories come to what a container would see', async () => {
     const base = join(place, 'base');
@@ -272,6 +290,35 @@ describe('container images', () => {
     const saved = await dockerSave(join(place, 'wrong-saved'), 'amd64', [bytes]);
     await must('bash', '-c', 'cd "$1"; echo x >>*/layer.tar; tar -cf "$2" .', 'change', join(place, 'wrong-saved'), saved);
     expect(await refusal(saved)).toMatch(/has another checksum/);
+  });
+  test('a layer that is there twice is a link in what docker saves, and is unpacked twice', async () => {
+    const added = await layer([['srv/again', 'x']]);
+    const removed = await layer([['srv/.wh.again', '']]);
+    const saved = await dockerSave(join(place, 'twice'), 'amd64', [await layerOf(root), added, removed, added]);
+    const { unpackSource } = await import('#src/images/import/unpack-source.ts');
+    const options = { arch: undefined, work: await scratch('twice'), signal: new AbortController().signal, onProgress: () => {} };
+    const { tree } = await unpackSource({ path: saved, isDirectory: false, isOurs: false }, options);
+    expect(await readFile(join(tree, 'srv/again'), 'utf8')).toBe('x');
+  });
+  test('a link in the place of a layer that leads elsewhere', async () => {
+    const bytes = await layerOf(root);
+    const outside = await put('outside.tar', bytes);
+    for (const [name, target] of Object.entries({
+      absolute: outside,
+      climbing: '../../outside.tar',
+      itself: 'layer.tar',
+      folder: '..',
+      nothing: '../absent/layer.tar',
+    })) {
+      const folder = join(place, `link-${name}`);
+      const saved = await dockerSave(folder, 'amd64', [bytes]);
+      const [id = ''] = (await readdir(folder)).filter((entry) => entry.length === 64);
+      await must('ln', '-sf', target, join(folder, id, 'layer.tar'));
+      await must('tar', '-C', folder, '-cf', saved, '.');
+      for (const source of [folder, saved]) {
+        expect(await refusal(source), name).toMatch(/bad-input: The image names [0-9a-f]{64}\/layer\.tar, and has no such file/);
+      }
+    }
   });
   test('whiteouts that climb', async () => {
     const outside = join(place, 'outside');

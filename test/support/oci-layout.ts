@@ -1,6 +1,6 @@
 /** Container images as files: an OCI layout, or what `docker save` writes. */
 import { createHash } from 'node:crypto';
-import { readFile } from 'node:fs/promises';
+import { mkdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { buffer } from 'node:stream/consumers';
 import { gzipSync } from 'node:zlib';
@@ -62,14 +62,23 @@ export async function ociLayout(folder: string, images: Readonly<Record<string, 
   return folder;
 }
 
+/** A layer that is there twice is a link the second time, as docker writes it. */
 export async function dockerSave(folder: string, architecture: string, layers: readonly Buffer[]): Promise<string> {
-  const ids = layers.map((bytes) => createHash('sha256').update(bytes).digest('hex'));
-  const config = { architecture, os: 'linux', rootfs: { type: 'layers', diff_ids: ids.map((id) => `sha256:${id}`) } };
+  const digests = layers.map((bytes) => createHash('sha256').update(bytes).digest('hex'));
+  const config = { architecture, os: 'linux', rootfs: { type: 'layers', diff_ids: digests.map((digest) => `sha256:${digest}`) } };
+  const isAgain = (index: number): boolean => digests.indexOf(digests[index] ?? '') < index;
+  const ids = digests.map((digest, index) => (isAgain(index) ? `${index}-${digest}` : digest));
   await writeTree(folder, {
     'config.json': JSON.stringify(config),
     'manifest.json': JSON.stringify([{ Config: 'config.json', RepoTags: ['test:latest'], Layers: ids.map((id) => `${id}/layer.tar`) }]),
-    ...Object.fromEntries(layers.map((bytes, index) => [`${ids[index]}/layer.tar`, bytes])),
+    ...Object.fromEntries(layers.flatMap((bytes, index) => (isAgain(index) ? [] : [[`${ids[index]}/layer.tar`, bytes]]))),
   });
+  for (const [index, id] of ids.entries()) {
+    if (isAgain(index)) {
+      await mkdir(join(folder, id));
+      await symlink(`../${digests[index]}/layer.tar`, join(folder, id, 'layer.tar'));
+    }
+  }
   const file = join(folder, '../saved.tar');
   await must('tar', '-C', folder, '-cf', file, '.');
   return file;

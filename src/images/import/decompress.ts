@@ -25,6 +25,8 @@ export interface DecompressOptions {
   readonly input: string;
   readonly output: string;
   readonly by: Compression;
+  /** More than that is refused. */
+  readonly maxBytes?: number;
   readonly signal: AbortSignal;
   /** @param fraction of the input that was read */
   readonly onProgress: (fraction: number, bytes: number) => void;
@@ -32,7 +34,7 @@ export interface DecompressOptions {
 
 /** @throws UserError no-space, bad-input (damaged, or a bomb), cancelled */
 export async function decompress(options: DecompressOptions): Promise<void> {
-  const { input, output, by, signal } = options;
+  const { input, output, by, maxBytes = Number.POSITIVE_INFINITY, signal } = options;
   const packedBytes = (await stat(input)).size;
   const room = await freeBytes(dirname(output));
   const [program, args] = programs[by];
@@ -41,6 +43,11 @@ export async function decompress(options: DecompressOptions): Promise<void> {
     if (data > room) {
       return new UserError('no-space', `${input} unpacks to more than the ${bytesText(room)} that are free`, {
         hint: 'Free some space, or put the state folder on a larger disk; nothing half-made was kept',
+      });
+    }
+    if (logical > maxBytes) {
+      return new UserError('bad-input', `${input} unpacks to more than ${bytesText(maxBytes)}`, {
+        hint: 'It seems to be made to fill a disk',
       });
     }
     return logical > ratioMattersFrom && logical / packedBytes > maxRatio

@@ -2,6 +2,7 @@
 import { open } from 'node:fs/promises';
 import { DecodeError, UserError } from '../../domain/errors.ts';
 import { containedCommand, run } from '../../process/run.ts';
+import { outsideJournal, superblockBytes, superblockOffset } from '../../protocol/ext4/superblock.ts';
 import type { PartitionTable } from '../../protocol/partition-table/partition.ts';
 import { readPartitionTable } from '../../protocol/partition-table/partition-table.ts';
 import { openTree } from '../tree-access.ts';
@@ -119,6 +120,7 @@ export async function unpackDisk(options: DiskOptions): Promise<DiskRoot> {
 
 /** A journal is written back on a copy of ours: the file of the user stays as it is. */
 async function settleJournals(candidates: readonly DiskPartition[], options: DiskOptions, notes: string[]): Promise<string> {
+  await requireOwnJournals(options.file, candidates);
   const dirty = candidates.filter(({ isDirty }) => isDirty);
   if (dirty.length === 0) {
     return options.file;
@@ -134,7 +136,24 @@ async function settleJournals(candidates: readonly DiskPartition[], options: Dis
     const { number } = partition;
     notes.push(`The journal of partition ${number} was written back: the system was not shut down before its disk was copied`);
   }
+  // A journal may bring another superblock.
+  await requireOwnJournals(file, dirty);
   return file;
+}
+
+/** The kernel opens whatever device of this machine a superblock names. @throws UserError bad-input */
+async function requireOwnJournals(file: string, partitions: readonly DiskPartition[]): Promise<void> {
+  await using handle = await open(file, 'r');
+  for (const { number, startBytes } of partitions.filter(({ fileSystem }) => fileSystem === 'ext4')) {
+    const superblock = Buffer.alloc(superblockBytes);
+    await handle.read(superblock, 0, superblockBytes, startBytes + superblockOffset);
+    const reason = outsideJournal(superblock);
+    if (reason !== undefined) {
+      throw new UserError('bad-input', `Partition ${number} (ext4) is not mounted: ${reason}`, {
+        hint: 'Give it a journal of its own in the system that it comes from (tune2fs), and copy its disk again',
+      });
+    }
+  }
 }
 
 interface Mountable {

@@ -5,6 +5,7 @@ import { UserError } from '../../domain/errors.ts';
 import type { Architecture, Image, ImageName } from '../../domain/image.ts';
 import { run } from '../../process/run.ts';
 import { type AssembleOptions, assembleImage } from '../assemble.ts';
+import { readsErofs } from '../kernel-version.ts';
 import { packRoot } from '../pack-root.ts';
 import { type OnProgress, section } from '../progress.ts';
 import { openTree, type TreeAccess } from '../tree-access.ts';
@@ -13,7 +14,7 @@ import { bytesText } from './bytes-text.ts';
 import { obtain } from './obtain.ts';
 import type { ImportReport, ReportedChange } from './report.ts';
 import { rootRules } from './root-rules.ts';
-import { missingModules, readsErofs, systemArch, systemName, systemNotes } from './system.ts';
+import { missingModules, systemArch, systemName, systemNotes } from './system.ts';
 import { sourceName, type Unpacked, unpackSource } from './unpack-source.ts';
 
 export interface ImportRequest {

@@ -10,7 +10,7 @@ import { systemCode, UserError } from '../../domain/errors.ts';
 import type { Architecture } from '../../domain/image.ts';
 import { containedCommand, run } from '../../process/run.ts';
 import { type OnProgress, section } from '../progress.ts';
-import { readHead } from '../tree-access.ts';
+import { openTree, readHead } from '../tree-access.ts';
 import { unpackConfined } from './confined-tar.ts';
 import { decompress, requireSpace } from './decompress.ts';
 import { sha256Of } from './obtain.ts';
@@ -207,18 +207,21 @@ async function requireDigest(file: string, digest: string, name: string, signal:
   }
 }
 
-/** A name that the image gives must be a file in it, and no link out of it. */
+/**
+ * A name that the image gives must be a file in it. For a layer that an image has twice, `docker save` writes a link to the
+ * first one (moby, image/tarexport/save.go); no link leads out of the image.
+ */
 async function plainFile(directory: string, path: string): Promise<string> {
-  const parts = path.split('/');
-  for (const [index, part] of parts.entries()) {
-    const place = join(directory, ...parts.slice(0, index + 1));
-    const stats = ['', '.', '..'].includes(part) ? undefined : await lstat(place).catch(() => undefined);
-    const isRight = index === parts.length - 1 ? stats?.isFile() : stats?.isDirectory();
-    if (!isRight) {
-      throw new UserError('bad-input', `The image names ${path}, and has no such file`, { hint: 'It is damaged; save or fetch it again' });
-    }
+  const isPlain = path.split('/').every((part) => !['', '.', '..'].includes(part));
+  const file = isPlain
+    ? await openTree(directory)
+        .resolve(path)
+        .catch(() => undefined)
+    : undefined;
+  if (file === undefined || !(await lstat(file)).isFile()) {
+    throw new UserError('bad-input', `The image names ${path}, and has no such file`, { hint: 'It is damaged; save or fetch it again' });
   }
-  return join(directory, path);
+  return file;
 }
 
 /** Undefined when there is no such file. */

@@ -83,9 +83,3 @@ const needed = ['nbd', 'overlay'];
 export function missingModules(lists: string): string[] {
   return needed.filter((name) => !new RegExp(`/${name}\\.ko`).test(lists));
 }
-
-/** erofs as we pack it has parts that Linux 5.17 was the first to read (fs/erofs: ztailpacking). */
-export function readsErofs(kernelVersion: string): boolean {
-  const [major = 0, minor = 0] = kernelVersion.split('.').map((part) => Number.parseInt(part, 10));
-  return major > 5 || (major === 5 && minor >= 17);
-}

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { outsideJournal, superblockBytes } from '#src/overlays/ext4-superblock.ts';
+import { outsideJournal, superblockBytes } from '#src/protocol/ext4/superblock.ts';
 
 /** As mkfs.ext4 leaves it for a disk of a node: the journal is in inode 8. */
 function superblock(change: (bytes: Buffer) => void = () => {}): Buffer {
