@@ -8,11 +8,15 @@ import { parseImageDigest } from '#src/domain/image.ts';
 import { parseIpv4 } from '#src/domain/ipv4.ts';
 import { parseNodeName } from '#src/domain/node.ts';
 import { openDatabase } from '#src/store/database.ts';
+import { NodeStore } from '#src/store/nodes.ts';
 import { SessionStore } from '#src/store/sessions.ts';
 import { FakeClock } from '../support/fake-clock.ts';
+import { nodeRecord } from '../support/nodes.ts';
 
 test('an address that a router has given to another node is no longer that of the first, also after a restart', () => {
-  const store = new SessionStore(openDatabase(join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db')));
+  const database = openDatabase(join(mkdtempSync(join(tmpdir(), 'cardless-')), 'state.db'));
+  new NodeStore(database).add(['red5', 'red6'].map((name) => nodeRecord(name)));
+  const store = new SessionStore(database);
   const sessions = (): BootSessions => new BootSessions(store, new FakeClock(), pino({ level: 'silent' }));
   const first = sessions();
   const [red5, red6, address] = [parseNodeName('red5'), parseNodeName('red6'), parseIpv4('192.168.1.15')];

@@ -95,7 +95,7 @@ test('a link that a user has put on the way to a file is not followed; what is m
     '755 1000:1000',
     '644 1000:1000',
   ]);
-  expect(await node.refresh({ files: [{ path: '/home/pi/.ssh/motd' }] })).toEqual(said);
+  expect(await node.refresh({ files: [{ path: '/home/pi/.ssh/motd', live: true }] })).toEqual(said);
   expect(await node.refresh({ files: [] })).toEqual(said);
   expect([node.read('etc/motd'), node.exists('home/pi/.config/app/conf')]).toEqual(['of the image\n', false]);
 });
