@@ -238,7 +238,7 @@ test('the server killed in the middle: no process, no mount, no image; the next 
   });
   const ours = async (): Promise<string> => (await ran('pgrep', ['-fa', stage.folder])).stdout;
   await until(async () => (await ours()).includes('commit/worker.ts'), 'the commit to be under way', 60_000);
-  process.kill(Number(await readFile(join(stage.folder, 'lock'), 'utf8')), 'SIGKILL');
+  process.kill(Number.parseInt(await readFile(join(stage.folder, 'lock'), 'utf8'), 10), 'SIGKILL');
   expect((await cli).exitCode).toBe(1);
   await until(async () => (await ours()) === '', `the programs to end: ${await ours()}`);
   await expectNothingLeft(stage.folder);

@@ -42,7 +42,7 @@ describe.each(Object.entries(phases))('while %s', (_, path) => {
     const state = await scratch('killed');
     const cli = start(state);
     await untilThere(state, path);
-    process.kill(Number(await readFile(join(state, 'lock'), 'utf8')), 'SIGKILL');
+    process.kill(Number.parseInt(await readFile(join(state, 'lock'), 'utf8'), 10), 'SIGKILL');
     expect((await cli).exitCode).toBe(1);
     await until(
       async () => (await ran('pgrep', ['-f', state])).stdout === '',

@@ -258,7 +258,7 @@ describe('crashes and conflicts', () => {
       const said: string[] = [];
       const args = [join(projectRoot, 'src/main.ts'), '--state', state, 'up', '--no-network', ...flags];
       const child = startChild(process.execPath, args, { graceMs: 10_000, onLine: (line) => said.push(line) });
-      stack.defer(() => child.stop());
+      stack.defer(async () => void (await child.stop()));
       return { child, said };
     };
     const first = start('--for-client');
