@@ -93,7 +93,7 @@ describe('images', () => {
     const ours = async (): Promise<string> => (await ran('pgrep', ['-fa', state])).stdout;
     const tree = join(state, 'work/build-debian-13-amd64/tree');
     await until(async () => (await readdir(tree).catch((): string[] => [])).includes('usr'), 'the build to be under way', 120_000);
-    const server = Number(await readFile(join(state, 'lock'), 'utf8'));
+    const server = Number.parseInt(await readFile(join(state, 'lock'), 'utf8'), 10);
     process.kill(server, 'SIGKILL');
     expect((await cli).exitCode).toBe(1);
     await until(async () => (await ours()) === '', `the build's programs to end: ${await ours()}`);

@@ -17,6 +17,9 @@ const Done = z.looseObject({
   directory: z.string().optional(),
   bytes: z.number().optional(),
   paths: z.array(z.string()).optional(),
+  /** Why it was not done with this node. */
+  reason: z.string().optional(),
+  hint: z.string().optional(),
 });
 type Done = z.infer<typeof Done>;
 
@@ -202,7 +205,12 @@ async function runVerb(context: Context, verb: Verb): Promise<void> {
     return isJob ? z.object({ done: z.array(z.unknown()) }).parse(await followJob(client, context, answer)).done : answer;
   });
   const all = z.array(Done).parse(done);
-  context.print(context.json ? JSON.stringify(all) : all.map(say).join('\n'));
+  context.print(context.json ? JSON.stringify(all) : all.map((one) => notDone(one) ?? say(one)).join('\n'));
+  process.exitCode = all.every(({ reason }) => reason === undefined) ? 0 : 1;
+}
+
+function notDone({ node, reason, hint }: Done): string | undefined {
+  return reason === undefined ? undefined : `${node}: not done: ${reason}${hint === undefined ? '' : `. ${hint}`}`;
 }
 
 function pathOf(names: string, verb?: string): string {

@@ -113,9 +113,10 @@ export class AgentOrders implements AgentFaceOptions {
 
   /**
    * Runs `work` while the node's disk is held still. Answers with the reason when it was not, from the first to the last
-   * moment; `work` may have run all the same.
+   * moment; `work` may have run all the same. Once `signal` fires, nobody waits for the agent any more.
    */
-  async whileFrozen(node: NodeName, work: () => Promise<void>): Promise<{ frozenMs: number } | { reason: string }> {
+  async whileFrozen(node: NodeName, work: () => Promise<void>, signal?: AbortSignal): Promise<{ frozenMs: number } | { reason: string }> {
+    signal?.throwIfAborted();
     const id = randomBytes(12).toString('hex');
     const freeze: Freeze = {
       node,
@@ -124,6 +125,8 @@ export class AgentOrders implements AgentFaceOptions {
       thawed: Promise.withResolvers(),
     };
     this.#freezes.set(id, freeze);
+    const onAbort = (): void => freeze.thawed.resolve('it was cancelled');
+    signal?.addEventListener('abort', onAbort, { once: true });
     try {
       if (!(await this.give(node, `freeze ${id} ${maxFrozenSeconds}\n`))) {
         return { reason: 'no agent of the node listens' };
@@ -140,6 +143,7 @@ export class AgentOrders implements AgentFaceOptions {
       const how = await this.#within(thawAnswerMs, freeze.thawed.promise);
       return heldToTheEnd && how === 'told' ? { frozenMs } : { reason: 'the node went on before the copy was complete' };
     } finally {
+      signal?.removeEventListener('abort', onAbort);
       // Whatever happened: the node is not kept waiting.
       freeze.goOn.resolve();
       this.#freezes.delete(id);

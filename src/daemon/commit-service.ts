@@ -9,6 +9,7 @@ import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
 import type { CopiedState } from '../domain/overlay.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
 import { type CommitResult, commitImage } from '../images/commit/commit.ts';
+import type { OnProgress } from '../images/progress.ts';
 import { checkCopy } from '../overlays/check-disk.ts';
 import type { OverlayDisks } from '../overlays/overlay-disks.ts';
 import type { StoreSpace } from '../overlays/store-space.ts';
@@ -18,6 +19,7 @@ import type { NodeStore } from '../store/nodes.ts';
 import type { BootSessions } from './boot-sessions.ts';
 import type { DiskCopies } from './disk-copies.ts';
 import { lockOf } from './image-versions.ts';
+import type { JobSpace } from './job-space.ts';
 import type { Job, Jobs, JobWork } from './jobs.ts';
 import { usedBy } from './overlay-target.ts';
 
@@ -31,6 +33,7 @@ export interface CommitServiceOptions {
   readonly copies: DiskCopies;
   readonly turns: Turns;
   readonly space: StoreSpace;
+  readonly room: JobSpace;
   readonly clock: Clock;
 }
 
@@ -41,7 +44,7 @@ export function createCommitService(options: CommitServiceOptions): CommitAdmin 
 }
 
 async function startCommit(request: ImageCommit, options: CommitServiceOptions, running: Map<NodeName, string>): Promise<Job> {
-  const { nodes, places, images, jobs, clock } = options;
+  const { nodes, places, images, jobs, room, clock } = options;
   const node = nodes.require(parseNodeName(request.node));
   const { files = [], secrets = [] } = node.settings;
   const choice = { ...choiceOf(request), given: [...files, ...secrets].map(({ path }) => path) };
@@ -56,7 +59,7 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
     throw new UserError('in-use', `Job ${busy} is committing ${node.name} already`, { hint: 'Wait for it, or cancel it' });
   }
   const title = request.dryRun ? `changes of ${node.name}` : `commit ${node.name} as ${name}`;
-  const work: JobWork = async (signal, onProgress) => {
+  const commit = async (signal: AbortSignal, onProgress: OnProgress): Promise<object> => {
     try {
       const result = await commitImage({
         request: {
@@ -82,6 +85,7 @@ async function startCommit(request: ImageCommit, options: CommitServiceOptions, 
       running.delete(node.name);
     }
   };
+  const work: JobWork = (signal, onProgress) => room.whileRoom(signal, (ended) => commit(ended, onProgress));
   // The parent's boot files are read until the end, so nobody may remove it.
   const job = jobs.start(title, work, { touches: request.dryRun ? [] : [lockOf(parent.name), lockOf(name)] });
   running.set(node.name, job.id);

@@ -1,8 +1,9 @@
 /** The composition root: builds everything, binds everything, then serves, then says ready. */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Places } from '../config/places.ts';
 import type { Settings } from '../config/schema.ts';
+import { messageOf } from '../domain/errors.ts';
 import type { Image } from '../domain/image.ts';
 import { contains, type Ipv4 } from '../domain/ipv4.ts';
 import { bootProgramPlaces } from '../images/boot-programs.ts';
@@ -16,6 +17,7 @@ import { StoreSpace } from '../overlays/store-space.ts';
 import { Turns } from '../overlays/turns.ts';
 import { kernelFiles } from '../policy/pi-kernels.ts';
 import { plainKernelFile } from '../policy/render-config.ts';
+import { removeTree } from '../process/remove-tree.ts';
 import { listenUnix } from '../servers/http/listen.ts';
 import { fenceDisks, holdDisk } from '../servers/nbd/fence.ts';
 import { DataThreads } from '../servers/tftp/data-threads.ts';
@@ -83,7 +85,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal, onR
   await mkdir(places.run, { recursive: true, mode: 0o755 });
   await mkdir(places.fences, { recursive: true });
   // What an earlier run left half-made.
-  await rm(places.work, { recursive: true, force: true });
+  await removeTree(places.work).catch((error: unknown) => {
+    log.error({ folder: places.work, reason: messageOf(error) }, 'left-overs of an earlier run could not be removed');
+  });
   const database = openDatabase(places.database);
   stack.defer(() => database.close());
 

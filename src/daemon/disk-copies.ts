@@ -25,7 +25,7 @@ export class DiskCopies {
     const { overlays, sessions, agents, hold } = this.#options;
     await overlays.requireDisk(name, digest);
     const runsOnIt = sessions.of(name)?.digest === digest;
-    const freeze: Freeze = (work) => agents.whileFrozen(name, work);
+    const freeze: Freeze = (work) => agents.whileFrozen(name, work, signal);
     const awaited = await isAwaited(name, digest, this.#options);
     const state = await copyAtRest({
       disk: overlays.pathOf(name, digest),
@@ -41,9 +41,9 @@ export class DiskCopies {
   }
 
   /** The same, with its journal replayed. @throws UserError failed (it is damaged) */
-  async takeChecked(name: NodeName, digest: ImageDigest, to: string): Promise<CopiedState> {
-    const state = await this.take(name, digest, to);
-    await checkCopy(name, to);
+  async takeChecked(name: NodeName, digest: ImageDigest, to: string, signal: AbortSignal): Promise<CopiedState> {
+    const state = await this.take(name, digest, to, signal);
+    await checkCopy(name, to, signal);
     return state;
   }
 }

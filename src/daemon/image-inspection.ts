@@ -7,7 +7,7 @@ import { parseIpv4 } from '../domain/ipv4.ts';
 import { parseMac } from '../domain/mac.ts';
 import { parseNodeName } from '../domain/node.ts';
 import type { ImageCatalog } from '../images/catalog.ts';
-import { type ContentsOptions, diffImages, ensureContents, summarize } from '../images/contents.ts';
+import { diffImages, ensureContents, summarize } from '../images/contents.ts';
 import { inThread } from '../images/image-tasks.ts';
 import { type OnProgress, section } from '../images/progress.ts';
 import { verifyImage } from '../images/verify.ts';
@@ -17,6 +17,7 @@ import { imageText } from '../policy/image-needs.ts';
 import { type BootFacts, renderCmdlineTxt, renderConfigTxt } from '../policy/render-config.ts';
 import type { ImageCheck, ImageComparison, ImageSelection, ImageVerification, VersionAdmin } from '../servers/http/admin/version-routes.ts';
 import { type ImageVersions, imageView } from './image-versions.ts';
+import type { JobSpace } from './job-space.ts';
 import type { Job, Jobs } from './jobs.ts';
 
 export interface ImageInspectionOptions {
@@ -25,6 +26,7 @@ export interface ImageInspectionOptions {
   readonly images: ImageCatalog;
   readonly versions: ImageVersions;
   readonly jobs: Jobs;
+  readonly room: JobSpace;
 }
 
 /** The texts that boards get are as long as these, give or take a few letters. */
@@ -138,10 +140,11 @@ export class ImageInspection {
   }
 
   async #contents(image: Image, signal: AbortSignal, onProgress: OnProgress): Promise<string> {
-    const { images, places } = this.#options;
-    const options: ContentsOptions = { images, cache: places.cache, work: places.work, signal, onProgress };
+    const { images, places, room } = this.#options;
     try {
-      return await ensureContents(image, options);
+      return await room.whileRoom(signal, (ended) =>
+        ensureContents(image, { images, cache: places.cache, work: places.work, signal: ended, onProgress }),
+      );
     } catch (error) {
       throw signal.aborted || (error instanceof UserError && error.code !== 'failed') ? error : unreadable(image.digest, error);
     }

@@ -11,12 +11,14 @@ import { type OnProgress, section } from '../images/progress.ts';
 import { loadRecipe } from '../images/recipe/load-recipe.ts';
 import type { ImageAdmin, ImageBuild, ImageImport } from '../servers/http/admin/image-routes.ts';
 import { type ImageVersions, imageView, lockOf } from './image-versions.ts';
+import type { JobSpace } from './job-space.ts';
 import type { Job, Jobs } from './jobs.ts';
 
 export interface ImageServiceOptions {
   readonly places: Places;
   readonly versions: ImageVersions;
   readonly jobs: Jobs;
+  readonly room: JobSpace;
 }
 
 export function createImageService(options: ImageServiceOptions): ImageAdmin {
@@ -28,7 +30,7 @@ export function createImageService(options: ImageServiceOptions): ImageAdmin {
 }
 
 async function startBuild(request: ImageBuild, options: ImageServiceOptions): Promise<Job> {
-  const { jobs, places } = options;
+  const { jobs, places, room } = options;
   const recipe = await loadRecipe(request.recipe);
   const wanted = request.architectures ?? recipe.architectures;
   const missing = wanted.find((arch) => !recipe.architectures.includes(arch));
@@ -43,7 +45,8 @@ async function startBuild(request: ImageBuild, options: ImageServiceOptions): Pr
       const work = join(places.work, `build-${recipe.name}-${arch}`);
       const part = section(onProgress, index / wanted.length, (index + 1) / wanted.length);
       const common = { images: places.images, cache: places.cache, work, fresh: request.fresh, now: new Date() };
-      built.push(imageView(await buildImage(recipe, arch, { ...common, signal, onProgress: part })));
+      const image = await room.whileRoom(signal, (ended) => buildImage(recipe, arch, { ...common, signal: ended, onProgress: part }));
+      built.push(imageView(image));
     }
     return { images: built };
   };
@@ -51,14 +54,14 @@ async function startBuild(request: ImageBuild, options: ImageServiceOptions): Pr
 }
 
 /** Refuses at once what cannot be; the rest is the job's. */
-function startImport(request: ImageImport, { jobs, places }: ImageServiceOptions): Job {
+function startImport(request: ImageImport, { jobs, places, room }: ImageServiceOptions): Job {
   const name = parseImageName(request.name);
   checkRequest(request.source, request.sha256);
   const { source, sha256, reportOnly } = request;
   const work = async (signal: AbortSignal, onProgress: OnProgress): Promise<object> => {
     const common = { images: places.images, cache: places.cache, work: join(places.work, `import-${name}`), now: new Date() };
     const wanted = { source, name, arch: request.architecture, sha256, reportOnly };
-    const { report, image } = await importImage(wanted, { ...common, signal, onProgress });
+    const { report, image } = await room.whileRoom(signal, (ended) => importImage(wanted, { ...common, signal: ended, onProgress }));
     return { report, ...(image ? { image: imageView(image) } : {}) };
   };
   return jobs.start(`import ${sourceName(source)} as ${name}`, work, { touches: [lockOf(name)] });

@@ -34,6 +34,7 @@ import type { HostKeys } from './identity.ts';
 import { createVersionService, ImageInspection } from './image-inspection.ts';
 import { createImageService } from './image-service.ts';
 import type { ImageVersions } from './image-versions.ts';
+import { JobSpace } from './job-space.ts';
 import type { Jobs } from './jobs.ts';
 import type { LiveRefresh } from './live-refresh.ts';
 import type { NodeDisksMaker } from './node-disks.ts';
@@ -100,6 +101,7 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
     options.refresh.changed();
   };
   const listens = options.agents.listens.bind(options.agents);
+  const room = new JobSpace({ space: options.space, folder: places.state, clock: options.clock });
   const nextImages = async (node: Node): Promise<readonly ImageDigest[]> => (await versions.nextOf([node]))[0] ?? [];
   return createAdminFace({
     status: options.status,
@@ -114,9 +116,9 @@ export function createOperatorFace(options: OperatorFaceOptions): Express {
       list: () => options.secrets.list(options.nodes.list()),
       rotate: (name, nodes) => options.secrets.rotate(name, nodes === undefined ? options.nodes.list() : nodesOf(options.nodes, nodes)),
     },
-    images: createImageService({ places, versions, jobs }),
-    versions: createVersionService(versions, new ImageInspection({ ...options, places, settings, versions, jobs })),
-    commits: createCommitService(options),
+    images: createImageService({ places, versions, jobs, room }),
+    versions: createVersionService(versions, new ImageInspection({ ...options, places, settings, versions, jobs, room })),
+    commits: createCommitService({ ...options, room }),
     overlays: createOverlayService({ ...options, viewsDirectory: join(places.state, 'views'), quotaBytes: settings.overlayQuotaBytes }),
     jobs,
     services: options.services,

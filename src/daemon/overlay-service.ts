@@ -3,6 +3,7 @@ import { UserError } from '../domain/errors.ts';
 import { type Image, shortDigest } from '../domain/image.ts';
 import { type Node, type NodeName, parseNodeName } from '../domain/node.ts';
 import { type CopiedState, labelOfTime, parseDiskSize, parseRootPath, parseSnapshotLabel } from '../domain/overlay.ts';
+import type { OnProgress } from '../images/progress.ts';
 import { checkCopy } from '../overlays/check-disk.ts';
 import { copySparse } from '../overlays/disk-file.ts';
 import { viewDirectory } from '../overlays/merged-view.ts';
@@ -17,7 +18,7 @@ import type {
 } from '../servers/http/admin/overlay-routes.ts';
 import type { NodeStore } from '../store/nodes.ts';
 import { namesOf, nodesOf } from './fleet/select-nodes.ts';
-import type { Job, Jobs } from './jobs.ts';
+import type { Job } from './jobs.ts';
 import { endReimage, isAwaited, isInUse, type OverlayServiceOptions, requireRoom, usedBy, versionOf } from './overlay-target.ts';
 import { overlayViews, withDisks } from './overlay-views.ts';
 
@@ -26,26 +27,26 @@ const lookAgainMs = 500;
 
 export function createOverlayService(options: OverlayServiceOptions): OverlayAdmin {
   const { nodes, turns } = options;
-  const each = (title: string, names: readonly NodeName[], work: (name: NodeName) => Promise<object>): Job =>
+  const each = (title: string, names: readonly NodeName[], work: (name: NodeName, signal: AbortSignal) => Promise<object>): Job =>
     options.jobs.start(`${title} of ${names.join(', ')}`, async (signal, onProgress) => {
       const done: object[] = [];
       for (const [index, name] of names.entries()) {
         signal.throwIfAborted();
         onProgress({ phase: `${title} of ${name}`, fraction: index / names.length });
-        done.push(await turns.take([name], title, () => work(name)));
+        done.push(await turns.take([name], title, () => work(name, signal)));
       }
       return { done };
     });
   return {
     list: async (names) => await overlayViews(options, names),
     reset: async (names, { version }) => await resetAll(found(nodes, names), version, options),
-    snapshot: (names, request) => each('snapshot', registered(nodes, names), (name) => snapshot(name, request, options)),
+    snapshot: (names, request) => each('snapshot', registered(nodes, names), (name, signal) => snapshot(name, request, options, signal)),
     restore: (names, request) => {
       parseSnapshotLabel(request.label);
-      return each('restore', registered(nodes, names), (name) => restore(name, request, options));
+      return each('restore', registered(nodes, names), (name, signal) => restore(name, request, options, signal));
     },
     clone: (from, request) => startClone(from, request, options),
-    mount: (name, request) => each('mount', [parseNodeName(name)], (node) => mount(node, request, options)),
+    mount: (name, request) => each('mount', [parseNodeName(name)], (node, signal) => mount(node, request, options, signal)),
     unmount: async (names) => {
       const done: object[] = [];
       for (const name of namesOf(nodes, names, await withDisks(options))) {
@@ -85,6 +86,7 @@ function registered(nodes: NodeStore, names: string): NodeName[] {
   return found(nodes, names).map((node) => node.name);
 }
 
+/** One that cannot be reset keeps no other from it: it has a reason in the place of its result. */
 async function resetAll(all: readonly Node[], version: string | undefined, options: OverlayServiceOptions): Promise<object[]> {
   const waiting = all.entries();
   const done: object[] = [];
@@ -92,7 +94,8 @@ async function resetAll(all: readonly Node[], version: string | undefined, optio
   // Workers share one iterator, so each node is taken once.
   const work = async (): Promise<void> => {
     for (const [index, node] of waiting) {
-      done[index] = await options.turns.take([node.name], 'reset', () => reset(node, version, held, options));
+      const tried = options.turns.take([node.name], 'reset', () => reset(node, version, held, options));
+      done[index] = await tried.catch((error: unknown) => notDone(node.name, error));
     }
   };
   const results = await Promise.allSettled(Array.from({ length: resetsAtOnce }, work));
@@ -102,6 +105,13 @@ async function resetAll(all: readonly Node[], version: string | undefined, optio
     }
   }
   return done;
+}
+
+function notDone(node: NodeName, error: unknown): object {
+  if (!(error instanceof UserError)) {
+    throw error;
+  }
+  return { node, reason: error.message, ...(error.hint === undefined ? {} : { hint: error.hint }) };
 }
 
 /** For many questions at once: looking at every process for each of them would be most of the work. */
@@ -132,25 +142,25 @@ async function reset(
   return { ...facts, when: 'now' };
 }
 
-async function snapshot(name: NodeName, request: OverlaySnapshot, options: OverlayServiceOptions): Promise<object> {
+async function snapshot(name: NodeName, request: OverlaySnapshot, options: OverlayServiceOptions, signal: AbortSignal): Promise<object> {
   const { overlays, copies, clock } = options;
   const label = request.as === undefined ? labelOfTime(clock.now()) : parseSnapshotLabel(request.as);
   const digest = await versionOf(name, request.version, options);
   await requireRoom(name, digest, options, `a snapshot of ${name}`);
   let copied: CopiedState | undefined;
   await overlays.snapshot(name, digest, label, async (to) => {
-    copied = await copies.takeChecked(name, digest, to);
+    copied = await copies.takeChecked(name, digest, to, signal);
   });
   return { node: name, digest, label, copied };
 }
 
-async function restore(name: NodeName, request: OverlayRestore, options: OverlayServiceOptions): Promise<object> {
+async function restore(name: NodeName, request: OverlayRestore, options: OverlayServiceOptions, signal: AbortSignal): Promise<object> {
   const { overlays } = options;
   const label = parseSnapshotLabel(request.label);
   const digest = await versionOf(name, request.version, options);
   await requireRoom(name, digest, options, `the state ${label} of ${name}`);
   const staged = await isInUse(name, digest, options);
-  await overlays.restore(name, digest, label, { staged });
+  await overlays.restore(name, digest, label, { staged, signal });
   await endReimage(name, digest, options);
   return { node: name, digest, label, when: staged ? 'next boot' : 'now' };
 }
@@ -163,8 +173,8 @@ function startClone(from: string, request: OverlayClone, options: OverlayService
       hint: 'cardless overlay snapshot keeps a state of the same node',
     });
   }
-  return options.jobs.start(`clone of ${source} to ${targets.join(', ')}`, async (_signal, onProgress) => {
-    const work = (): Promise<object> => clone(source, targets, request, options, onProgress);
+  return options.jobs.start(`clone of ${source} to ${targets.join(', ')}`, async (signal, onProgress) => {
+    const work = (): Promise<object> => clone(source, targets, request, options, { signal, onProgress });
     return await options.turns.take([source, ...targets], `clone of ${source}`, work);
   });
 }
@@ -175,24 +185,29 @@ async function clone(
   targets: readonly NodeName[],
   request: OverlayClone,
   options: OverlayServiceOptions,
-  onProgress: Parameters<Parameters<Jobs['start']>[1]>[1],
+  { signal, onProgress }: { readonly signal: AbortSignal; readonly onProgress: OnProgress },
 ): Promise<object> {
-  const { overlays, nodes, images, copies } = options;
+  const { overlays, nodes, images, copies, space } = options;
   const digest = await versionOf(source, request.version, options);
   const image = await images.require(digest);
+  const bytes = await usedBy(source, digest, options);
   for (const to of targets) {
     await requireSameVersion(nodes.require(to), image, options);
-    await requireRoom(to, digest, options, `the state of ${source} on ${to}`, await usedBy(source, digest, options));
+    await requireRoom(to, digest, options, `the state of ${source} on ${to}`, bytes);
   }
+  // Theirs, and the one that they are made from.
+  const copiesBytes = (await overlays.sharesBlocks()) ? 0 : bytes * (targets.length + 1);
+  await space.require(copiesBytes, `${targets.length} clones of ${source}`);
   const label = parseSnapshotLabel(`clone-of-${source}`.slice(0, 63));
   const copy = `${overlays.pathOf(source, digest)}.clone.partial`;
   const done: object[] = [];
   try {
-    const copied = await copies.takeChecked(source, digest, copy);
+    const copied = await copies.takeChecked(source, digest, copy, signal);
     for (const [index, to] of targets.entries()) {
+      signal.throwIfAborted();
       onProgress({ phase: `copying to ${to}`, fraction: index / targets.length });
       const staged = await isInUse(to, digest, options);
-      await overlays.clone(copy, to, digest, label, { staged });
+      await overlays.clone(copy, to, digest, label, { staged, signal });
       await endReimage(to, digest, options);
       done.push({ node: to, digest, label, when: staged ? 'next boot' : 'now', copied });
     }
@@ -221,7 +236,7 @@ async function requireSameVersion(node: Node, image: Image, options: OverlayServ
   }
 }
 
-async function mount(name: NodeName, request: OverlayMount, options: OverlayServiceOptions): Promise<object> {
+async function mount(name: NodeName, request: OverlayMount, options: OverlayServiceOptions, signal: AbortSignal): Promise<object> {
   const { overlays, images, views, disks, copies, viewsDirectory, clock } = options;
   let copied: CopiedState | undefined;
   const digest = await versionOf(name, request.version, options);
@@ -230,11 +245,11 @@ async function mount(name: NodeName, request: OverlayMount, options: OverlayServ
   await requireRoom(name, digest, options, `a view of ${name}`);
   const copyDisk = async (to: string): Promise<void> => {
     if (label !== undefined) {
-      await copySparse(await overlays.requireSnapshot(name, digest, label), to);
-      await checkCopy(name, to);
+      await copySparse(await overlays.requireSnapshot(name, digest, label), to, signal);
+      await checkCopy(name, to, signal);
       return;
     }
-    copied = await copies.takeChecked(name, digest, to);
+    copied = await copies.takeChecked(name, digest, to, signal);
   };
   const view = await views.mount({
     node: name,

@@ -1,6 +1,7 @@
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Architecture, Image } from '../domain/image.ts';
+import { removeTree } from '../process/remove-tree.ts';
 import { type AssembleOptions, assembleImage, type ImageIdentity, initramfsFile } from './assemble.ts';
 import { collectBootFiles } from './boot-files.ts';
 import { removeOldTrees } from './kept-trees.ts';
@@ -38,7 +39,7 @@ export async function buildImage(recipe: Recipe, arch: Architecture, options: Bu
     onProgress({ phase: 'done', fraction: 1 });
     return published;
   } finally {
-    await rm(work, { recursive: true, force: true });
+    await removeTree(work);
   }
 }
 

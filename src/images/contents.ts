@@ -7,6 +7,7 @@ import { basename, join } from 'node:path';
 import { UserError } from '../domain/errors.ts';
 import type { Image, ImageDigest } from '../domain/image.ts';
 import type { ContentEntry, ImageDiff } from '../domain/image-contents.ts';
+import { removeTree } from '../process/remove-tree.ts';
 import { renameDurably } from '../process/rename-durably.ts';
 import { containedCommand, run } from '../process/run.ts';
 import type { ImageCatalog } from './catalog.ts';
@@ -51,7 +52,7 @@ export async function ensureContents(image: Image, options: ContentsOptions): Pr
     onProgress({ phase: `listed ${image.name} ${image.digest.slice(0, 12)}`, fraction: 1 });
     return list;
   } finally {
-    await rm(directory, { recursive: true, force: true });
+    await removeTree(directory);
   }
 }
 

@@ -24,6 +24,7 @@ import { identifyKernel } from './import/identify-kernel.ts';
 import { initramfsModules } from './initramfs-modules.ts';
 import { kernelHeadBytes, readKernelFormat } from './kernel-format.ts';
 import { moduleName } from './modules.ts';
+import { nameText } from './name-text.ts';
 import { readApkInstalled, readDpkgStatus } from './package-lists.ts';
 
 const chunk: Buffer = Buffer.allocUnsafe(2 ** 20);
@@ -47,7 +48,7 @@ function countRead(bytes: number): void {
   }
 }
 
-function hashFile(file: string): Exclude<HashResult, { unreadable: string }> {
+function hashFile(file: string | Buffer): Exclude<HashResult, { unreadable: string }> {
   const fd = openSync(file, constants.O_RDONLY | constants.O_NOFOLLOW);
   try {
     const hash = createHash('sha256');
@@ -73,23 +74,24 @@ function hashOrSay(file: string): HashResult {
 
 function gather(tree: string, output: string): undefined {
   const entries: ContentEntry[] = [];
-  const walk = (directory: string): void => {
-    for (const name of readdirSync(join(tree, directory)).toSorted()) {
-      const path = `${directory}/${name}`;
-      const entry = describe(tree, path);
+  const slash = Buffer.from('/');
+  // In bytes: what is no UTF-8 could not be found again by a string.
+  const walk = (directory: Buffer, shown: string): void => {
+    for (const name of readdirSync(directory, { encoding: 'buffer' }).toSorted(Buffer.compare)) {
+      const file = Buffer.concat([directory, slash, name]);
+      const entry = describe(file, `${shown}/${nameText(name)}`);
       entries.push(entry);
       if (entry.type === 'directory') {
-        walk(path);
+        walk(file, entry.path);
       }
     }
   };
-  walk('');
+  walk(Buffer.from(tree), '');
   const contents: ImageContents = { entries, packages: packagesOf(tree), kernels: kernelsOf(tree) };
   writeFileSync(output, zlib.zstdCompressSync(JSON.stringify(contents)));
 }
 
-function describe(tree: string, path: string): ContentEntry {
-  const file = join(tree, path);
+function describe(file: Buffer, path: string): ContentEntry {
   const found = lstatSync(file);
   const type = typeOf(found);
   const common = { path, type, mode: found.mode & 0o7777, uid: found.uid, gid: found.gid };
@@ -97,7 +99,7 @@ function describe(tree: string, path: string): ContentEntry {
     case 'file':
       return { ...common, ...hashFile(file) };
     case 'link':
-      return { ...common, target: readlinkSync(file) };
+      return { ...common, target: nameText(readlinkSync(file, { encoding: 'buffer' })) };
     case 'device':
       return { ...common, target: `${found.isBlockDevice() ? 'block' : 'character'} ${found.rdev}` };
     default:

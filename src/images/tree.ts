@@ -2,11 +2,12 @@
  * A configured Debian tree, and the packages that are only unpacked: kernel and firmware. This is the slow part,
  * so its result is kept in the cache under the recipe's key.
  */
-import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot } from '../config/places.ts';
 import { UserError } from '../domain/errors.ts';
 import type { Architecture } from '../domain/image.ts';
+import { removeTree } from '../process/remove-tree.ts';
 import { containedCommand, run } from '../process/run.ts';
 import { writeSources } from './apt-sources.ts';
 import { collectBootParts } from './boot-parts.ts';
@@ -58,7 +59,7 @@ export async function buildTree(recipe: Recipe, arch: Architecture, options: Tre
     identity: `${await readFile(join(tree, 'var/lib/dpkg/status'), 'utf8')}${kernelVersion}${beyondPackages(recipe)}`,
     signal,
   });
-  await rm(tree, { recursive: true });
+  await removeTree(tree);
   await writeFile(join(parts, partsFile), JSON.stringify({ kernelVersion, rootFormat }));
   return await keepTree(parts, { kernelVersion, rootFormat }, place);
 }

@@ -20,9 +20,10 @@ export interface CheckOptions {
 
 /**
  * e2fsck without this machine's devices: a journal, which it replays, may bring a superblock that names one of them. What
- * it ends with is told in words, for the programs around it have exit codes of their own.
+ * it ends with is told in words, for the programs around it have exit codes of their own. It ends when its shell is ended.
  */
-const script = 'exec 2>&1; mount -t tmpfs none /dev && : >/dev/null || exit; e2fsck "$@"; echo "e2fsck ended with $?"';
+const script =
+  'exec 2>&1; mount -t tmpfs none /dev && : >/dev/null || exit; setpriv --pdeathsig KILL e2fsck "$@"; echo "e2fsck ended with $?"';
 /** e2fsck(8): 0 to 2 is a disk that is whole now. */
 const wholeCodes = ['0', '1', '2'];
 

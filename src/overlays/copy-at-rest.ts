@@ -32,6 +32,7 @@ export async function copyAtRest({ disk, target, freeze, hold, signal }: CopyOpt
   if ('frozenMs' in frozen) {
     return { kind: 'frozen', frozenMs: frozen.frozenMs };
   }
+  signal?.throwIfAborted();
   // Takes every write between two of theirs: the node waits that long for its answers.
   await using _held = await hold(disk);
   await copy();

@@ -26,6 +26,12 @@ export interface OverlayDisksOptions {
   readonly bytes: number;
 }
 
+interface StageOptions {
+  /** At the next boot of this version, and not now. */
+  readonly staged: boolean;
+  readonly signal: AbortSignal;
+}
+
 interface DiskFile {
   readonly digest: ImageDigest;
   readonly kind: 'disk' | 'snapshot' | 'next';
@@ -153,8 +159,8 @@ export class OverlayDisks {
   }
 
   /** The snapshot's state becomes the disk: now, or at the next boot. @throws UserError not-found with the labels that exist */
-  async restore(node: NodeName, digest: ImageDigest, label: SnapshotLabel, { staged }: { readonly staged: boolean }): Promise<void> {
-    await this.#stage(node, digest, label, await this.requireSnapshot(node, digest, label));
+  async restore(node: NodeName, digest: ImageDigest, label: SnapshotLabel, { staged, signal }: StageOptions): Promise<void> {
+    await this.#stage(node, digest, label, { source: await this.requireSnapshot(node, digest, label), signal });
     if (!staged) {
       await this.applyStaged(node, digest);
     }
@@ -173,14 +179,8 @@ export class OverlayDisks {
   }
 
   /** `source` is a disk at rest. The copy gets an identity of its own: a client must not take it for the disk it knew. */
-  async clone(
-    source: string,
-    to: NodeName,
-    digest: ImageDigest,
-    label: SnapshotLabel,
-    { staged }: { readonly staged: boolean },
-  ): Promise<void> {
-    await this.#stage(to, digest, label, source);
+  async clone(source: string, to: NodeName, digest: ImageDigest, label: SnapshotLabel, { staged, signal }: StageOptions): Promise<void> {
+    await this.#stage(to, digest, label, { source, signal });
     if (!staged) {
       await this.applyStaged(to, digest);
     }
@@ -190,9 +190,14 @@ export class OverlayDisks {
     return join(this.directoryOf(node), `${digest}.next@${label}.img`);
   }
 
-  async #stage(node: NodeName, digest: ImageDigest, label: SnapshotLabel, source: string): Promise<void> {
+  async #stage(
+    node: NodeName,
+    digest: ImageDigest,
+    label: SnapshotLabel,
+    { source, signal }: { readonly source: string; readonly signal: AbortSignal },
+  ): Promise<void> {
     await replaceFile(this.#stagedPathOf(node, digest, label), async (partial) => {
-      await copySparse(source, partial);
+      await copySparse(source, partial, signal);
       await newIdentity(partial);
     });
     await this.#dropStaged(node, digest, label);

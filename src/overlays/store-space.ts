@@ -1,5 +1,5 @@
 /** How full the file systems are that the disks of nodes are on. */
-import { mkdir, statfs } from 'node:fs/promises';
+import { mkdir, stat, statfs } from 'node:fs/promises';
 import { UserError } from '../domain/errors.ts';
 
 /** From here on the operator is warned. */
@@ -36,6 +36,18 @@ export class StoreSpace {
       throw new Error('a store needs a directory');
     }
     return others.reduce((least, space) => (space.freeBytes < least.freeBytes ? space : least), first);
+  }
+
+  /** Is less than the reserve free on the file system of this folder, if anything of the store is there? */
+  async isLowAt(folder: string): Promise<boolean> {
+    const { dev } = await stat(folder);
+    const all = await Promise.all(
+      this.#directories.map(async (directory) => {
+        const { level } = await this.#of(directory);
+        return (level === 'low' || level === 'out') && (await stat(directory)).dev === dev;
+      }),
+    );
+    return all.includes(true);
   }
 
   async #of(directory: string): Promise<Space> {

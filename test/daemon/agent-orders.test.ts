@@ -47,6 +47,19 @@ async function hold(orders: AgentOrders, order: string, how = 'told', gone = new
   orders.thawed(key, peer, id, how);
 }
 
+test('nobody waits for an agent that is about to hold its disk once the copy is cancelled', async () => {
+  const { clock, orders } = start();
+  const abort = new AbortController();
+  const work = (): Promise<void> => Promise.reject(new Error('copied'));
+  const node = orders.order(key, peer).then(() => abort.abort());
+  expect(await outcome(clock, orders.whileFrozen(red5, work, abort.signal))).toMatchObject({
+    reason: expect.stringContaining('cancelled'),
+  });
+  await node;
+  expect([clock.now(), clock.pending]).toEqual([0, 0]);
+  await expect(orders.whileFrozen(red5, work, abort.signal)).rejects.toThrow('aborted');
+});
+
 test('the work is done while the node waits for its answer', async () => {
   const { clock, orders } = start();
   const said: string[] = [];

@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, truncateSync, writeFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readFileSync, symlinkSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import zlib from 'node:zlib';
@@ -153,6 +153,24 @@ describe('work in a thread', () => {
     await expect(inThread('gather', { tree, output: join(tree, 'list') })).rejects.toThrow(
       '/var/lib/dpkg/status in it has 68.2 MB: no such file is so long',
     );
+  });
+  test('a root with names and targets from before UTF-8 is listed, and they are readable', async () => {
+    const tree = mkdtempSync(join(tmpdir(), 'cardless-latin1-'));
+    const at = (path: string): Buffer => Buffer.from(join(tree, path), 'latin1');
+    mkdirSync(at('M\xfcll'));
+    writeFileSync(at('M\xfcll/caf\xe9'), 'abc');
+    symlinkSync(Buffer.from('caf\xe9', 'latin1'), at('M\xfcll/link'));
+    writeFileSync(join(tree, 'café'), '');
+    const lists = mkdtempSync(join(tmpdir(), 'cardless-lists-'));
+    await inThread('gather', { tree, output: join(lists, 'a') });
+    const { entries } = JSON.parse(zlib.zstdDecompressSync(readFileSync(join(lists, 'a'))).toString()) as ImageContents;
+    expect(entries.map(({ path, bytes, target }) => [path, bytes ?? target])).toEqual([
+      ['/M\\xfcll', undefined],
+      ['/M\\xfcll/caf\\xe9', 3],
+      ['/M\\xfcll/link', 'caf\\xe9'],
+      ['/café', 0],
+    ]);
+    expect(await inThread('summary', { list: join(lists, 'a') })).toMatchObject({ files: 2 });
   });
   test('ends when it is cancelled, and says what it cannot do', async () => {
     const abort = new AbortController();

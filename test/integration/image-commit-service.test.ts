@@ -9,6 +9,7 @@ import { BootSessions } from '#src/daemon/boot-sessions.ts';
 import { createCommitService } from '#src/daemon/commit-service.ts';
 import { DiskCopies } from '#src/daemon/disk-copies.ts';
 import { Exports } from '#src/daemon/exports.ts';
+import { JobSpace } from '#src/daemon/job-space.ts';
 import { type Job, Jobs } from '#src/daemon/jobs.ts';
 import { systemClock } from '#src/daemon/system-clock.ts';
 import { messageOf } from '#src/domain/errors.ts';
@@ -88,7 +89,8 @@ function start({ folder, image }: Stage, { reserveBytes = 0 }: { readonly reserv
   const exports = new Exports(places.exports);
   const copies = new DiskCopies({ overlays, sessions, exports, agents, hold, clock: systemClock });
   const space = new StoreSpace([places.overlays], reserveBytes);
-  const service = createCommitService({ places, nodes, sessions, images, overlays, jobs, copies, turns, space, clock: systemClock });
+  const room = new JobSpace({ space, folder: places.state, clock: systemClock });
+  const service = createCommitService({ places, nodes, sessions, images, overlays, jobs, copies, turns, space, room, clock: systemClock });
   const commit = async (request: object): Promise<Job> => (await service.commit(ImageCommit.parse({ node: 'red5', ...request }))) as Job;
   const ended = async (job: Job): Promise<Job> => {
     await until(() => Promise.resolve(jobs.get(job.id).state !== 'running'), 'the job to end', 60_000);

@@ -1,12 +1,15 @@
-import { readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, link, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { execa } from 'execa';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { findPlaces } from '#src/config/places.ts';
 import { ImageCatalog } from '#src/images/catalog.ts';
+import { readDiff } from '#src/images/commit/diff.ts';
 import { extractErofs } from '#src/images/commit/extract-erofs.ts';
 import { ruleFor } from '#src/images/commit/rules.ts';
 import { ensureNodePrograms } from '#src/images/node-programs.ts';
+import { packRoot } from '#src/images/pack-root.ts';
 import { commitStage, manifestOf, onlyDifferences, prepareStage, type Stage } from '../support/commit-stage.ts';
 import { treeManifest } from '../support/tree-manifest.ts';
 
@@ -81,6 +84,40 @@ test('an erofs that the kernel cannot mount is unpacked whole', async () => {
   expect([...kernel.values()].filter((line) => / links |security\.capability|user\.origin/.test(line))).toHaveLength(5);
   expect(onlyDifferences(kernel, await treeManifest(unpacked))).toEqual([]);
   await rm(stage.folder, { recursive: true });
+});
+
+test('names that are not UTF-8: the image may have them, a change of the node with one is refused by name', async () => {
+  const place = await mkdtemp(join(tmpdir(), 'cardless-latin1-'));
+  const [base, upper] = [join(place, 'base'), join(place, 'upper')];
+  const latin1 = (path: string): Buffer => Buffer.from(path, 'latin1');
+  await mkdir(latin1(join(base, 'gone/caf\xe9')), { recursive: true });
+  await writeFile(latin1(join(base, 'gone/caf\xe9/menu')), '');
+  await mkdir(upper);
+  await execa('mknod', [join(upper, 'gone'), 'c', '0', '0']);
+  const { changes } = await readDiff({ base, upper, signal });
+  expect(changes).toMatchObject([{ path: '/gone', change: 'removed', below: 2 }]);
+  await mkdir(join(upper, 'opt'));
+  await writeFile(latin1(join(upper, 'opt/caf\xe9')), '');
+  const refused = { code: 'bad-input', message: expect.stringContaining('/opt/caf\\xe9 is not UTF-8') };
+  await expect(readDiff({ base, upper, signal })).rejects.toMatchObject(refused);
+
+  const tree = join(place, 'tree');
+  await mkdir(tree);
+  const at = (name: string): Buffer => latin1(join(tree, name));
+  await writeFile(at('caf\xe9'), 'x');
+  await chmod(at('caf\xe9'), 0o4755);
+  await execa('sh', ['-c', 'cd "$1" && setfattr -n user.origin -v base caf*', 'sh', tree]);
+  await link(at('caf\xe9'), at('th\xe9'));
+  await packRoot({ tree, output: join(place, 'root.img'), modules: [], identity: 'x', format: 'erofs', signal });
+  await extractErofs(join(place, 'root.img'), join(place, 'unpacked'), signal);
+  const { stdout } = await execa('sh', [
+    '-c',
+    'cd "$1" && stat -c "%a %h" * && getfattr --only-values -n user.origin caf*',
+    'sh',
+    join(place, 'unpacked'),
+  ]);
+  expect(stdout).toBe('4755 2\n4755 2\nbase');
+  await rm(place, { recursive: true });
 });
 
 test('access control lists: kept by erofs; squashfs cannot, and says so', async () => {

@@ -162,6 +162,15 @@ describe('hostile archives', () => {
     ).toMatch(/There is no system in it/);
     await untouched();
   });
+  test('names that are too long outside of the chroot leave nothing behind, with a system and without', async () => {
+    const name = `${'d'.repeat(200)}/`.repeat(20);
+    const deep = await tarOf('deep.tar', [[{ name: `${name}${'e'.repeat(60)}`, type: 'directory' }]]);
+    expect(await refusal(deep)).toMatch(/There is no system in it/);
+    const whole = join(place, 'deep-system.tar');
+    await must('tar', '-C', root, '-cf', whole, '.');
+    await must('tar', '--concatenate', '-f', whole, deep);
+    expect(await refusal(whole)).toMatch(/bad-input: A path in it has 408\d bytes, and no more than 3072 can be used/);
+  });
   test('links of the system itself are followed within it: what is rewritten is its own', async () => {
     const tree = join(place, 'links');
     await must('cp', '-a', root, tree);

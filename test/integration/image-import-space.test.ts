@@ -1,7 +1,8 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { refusal } from '../support/importing.ts';
+import { cardless, ran, until } from '../support/lab-server.ts';
 import { dockerSave, layerOf } from '../support/oci-layout.ts';
 import { makeDisk, must, pcRoot, piBoot, piRoot, removeScratch, scratch, writeTree } from '../support/pi-card.ts';
 
@@ -32,6 +33,20 @@ async function refusalOnSmallDisk(source: string): Promise<string> {
 
 test('a source whose size is not known before ends before the disk is full', async () => {
   expect(await refusalOnSmallDisk(large)).toMatch(/no-space: It unpacks to more than what is free/);
+});
+
+test('an import ends where the reserve of the store begins, which nodes that run need', async () => {
+  const state = await scratch('reserve');
+  await must('mount', '-t', 'tmpfs', '-o', 'size=400M', 'reserve', state);
+  try {
+    const small = join(place, 'small');
+    await pcRoot(small);
+    const { code, stderr } = await cardless(['--state', state, 'image', 'import', small, '--name', 'small']);
+    expect([code, stderr]).toEqual([1, expect.stringContaining('There is no space left: what is free of the store is kept for the nodes')]);
+    expect(await readdir(join(state, 'work'))).not.toContain('import-small');
+  } finally {
+    await until(async () => (await ran('umount', [state])).code === 0, 'the end of the server that the command started');
+  }
 });
 
 test('a partition beside the root does so as well', async () => {

@@ -153,7 +153,110 @@ describe('a snapshot', () => {
   });
 });
 
+describe('a job that is cancelled', () => {
+  /** red5 with a snapshot, red6 and red7 without a disk; whatever is started next is cancelled when it asks for room. */
+  async function house(options: HouseOptions = {}) {
+    const opened = await openHouse(options);
+    const image = await publishSmallImage(join(opened.state, 'images'), 'one');
+    for (const name of [red5, red6, parseNodeName('red7')]) {
+      opened.add(name);
+    }
+    await opened.boot(red5, image);
+    await opened.ended(opened.service.snapshot('red5', { as: 'good' }));
+    const files = async (): Promise<string[]> =>
+      (await readdir(opened.overlays.directory, { recursive: true })).filter((name) => !name.startsWith('.trash') && /[@/]/.test(name));
+    const cancelled = async (start: () => object, whenToCancel: (cancel: () => void) => void): Promise<void> => {
+      let id = '';
+      whenToCancel(() => void opened.jobs.cancel(id));
+      ({ id } = start() as { id: string });
+      await opened.ended({ id }).catch(() => {});
+      expect(opened.jobs.get(id).state).toBe('cancelled');
+    };
+    return { ...opened, image, files, cancelled };
+  }
+  type House = Awaited<ReturnType<typeof house>>;
+
+  test.each<[string, (service: House['service']) => object]>([
+    ['a snapshot', (service) => service.snapshot('red5', { as: 'new' })],
+    ['a restore', (service) => service.restore('red5', { label: 'good' })],
+    ['a clone', (service) => service.clone('red5', { to: 'red[6-7]' })],
+    ['a view', (service) => service.mount('red5', {})],
+    ['a view of a snapshot', (service) => service.mount('red5', { snapshot: 'good' })],
+  ])('%s leaves everything as it was', async (_name, start) => {
+    await using opened = await house();
+    const { service, space, files, cancelled, state } = opened;
+    const before = await files();
+    await cancelled(
+      () => start(service),
+      (cancel) => void vi.spyOn(space, 'require').mockImplementation(() => Promise.resolve(cancel())),
+    );
+    expect(await files()).toEqual(before);
+    expect(await readdir(join(state, 'mounts')).catch(() => [])).toEqual([]);
+  });
+
+  test('ends its copy while the node holds still, and lets it go', async () => {
+    const ends: string[] = [];
+    let cancelNow = (): void => {};
+    const freeze: HouseOptions['freeze'] = async (_node, work) => {
+      cancelNow();
+      await work().catch((error: unknown) => {
+        ends.push(error instanceof UserError ? error.code : 'another error');
+        throw error;
+      });
+      return { frozenMs: 1 };
+    };
+    await using opened = await house({ freeze });
+    await using _client = await nbdClient(opened.port, 'overlay');
+    await opened.cancelled(
+      () => opened.service.snapshot('red5', { as: 'new' }),
+      (cancel) => {
+        cancelNow = cancel;
+      },
+    );
+    expect(ends).toEqual(['cancelled']);
+    expect((await opened.files()).filter((name) => /new|partial/.test(name))).toEqual([]);
+  });
+
+  test('a clone keeps what the nodes before have, and begins no other', async () => {
+    await using opened = await house();
+    const { overlays, service, cancelled } = opened;
+    const clone = overlays.clone.bind(overlays);
+    const asked = vi.spyOn(overlays, 'clone');
+    await cancelled(
+      () => service.clone('red5', { to: 'red[6-7]' }),
+      (cancel) =>
+        void asked.mockImplementation(async (...wanted) => {
+          await clone(...wanted);
+          cancel();
+        }),
+    );
+    expect(asked.mock.calls.map(([, to]) => to)).toEqual(['red6']);
+    expect(await overlays.exists(red6, opened.image.digest)).toBe(true);
+    expect((await opened.files()).filter((name) => name.includes('partial'))).toEqual([]);
+  });
+});
+
 describe('a clone', () => {
+  test('to several nodes is begun only when there is room for all of them', async () => {
+    await using house = await openHouse();
+    const image = await publishSmallImage(join(house.state, 'images'), 'one');
+    for (const name of [red5, red6, parseNodeName('red7')]) {
+      house.add(name);
+    }
+    await house.boot(red5, image);
+    const [overlay] = await house.overlays.list(red5);
+    const usedBytes = overlay?.usedBytes ?? 0;
+    const now = await house.space.now();
+    const sharesBlocks = vi.spyOn(house.overlays, 'sharesBlocks').mockResolvedValue(false);
+    vi.spyOn(house.space, 'now').mockResolvedValue({ ...now, freeBytes: 2.5 * usedBytes });
+    // Two, and the one that they are made from.
+    const clone = (): Promise<object> => house.ended(house.service.clone('red5', { to: 'red[6-7]' }));
+    await expect(clone()).rejects.toMatchObject({ code: 'no-space', message: expect.stringContaining('2 clones of red5') });
+    expect(await house.overlays.exists(red6, image.digest)).toBe(false);
+    sharesBlocks.mockResolvedValue(true);
+    expect(await clone()).toMatchObject([{ node: 'red6' }, { node: 'red7' }]);
+  });
+
   test('has the state and an identity of its own', async () => {
     await using house = await openHouse();
     const image = await publishSmallImage(join(house.state, 'images'), 'one');
@@ -390,6 +493,26 @@ describe('disks', () => {
     await house.service.remove('red5', { force: false });
     expect(await readdir(house.overlays.directoryOf(red5))).toEqual([]);
     await expect(house.service.remove('red5', { force: false })).rejects.toThrow('red5 has no overlay');
+  });
+
+  test('a node that cannot be reset keeps no other from it', async () => {
+    await using house = await openHouse();
+    const image = await publishSmallImage(join(house.state, 'images'), 'one');
+    house.add(red5);
+    house.add(red6);
+    house.add(parseNodeName('red7'));
+    await house.boot(red6, image);
+    await house.boot(parseNodeName('red7'), image);
+    const { promise, resolve } = Promise.withResolvers<void>();
+    const busy = house.disks.inTurn(red6, () => promise);
+    const done = await house.service.reset('red[5-7]', {});
+    resolve();
+    await busy;
+    expect(done).toMatchObject([
+      { node: 'red5', reason: 'red5 has no overlay', hint: expect.stringContaining('first boot') },
+      { node: 'red6', reason: expect.stringContaining('red6 is busy') },
+      { node: 'red7', when: 'now' },
+    ]);
   });
 
   test('a reset, and a restore, are of one version and leave the others as they are', async () => {

@@ -197,6 +197,7 @@ export async function openHouse({ quotaBytes, freeze = noAgent, linked = false }
     fences,
     handover,
     service,
+    jobs,
     admin,
     port,
     log,

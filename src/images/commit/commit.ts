@@ -1,9 +1,10 @@
 /** A node's changes become the next version of its image. */
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { projectRoot } from '../../config/places.ts';
 import { UserError, type UserErrorCode } from '../../domain/errors.ts';
 import type { CopiedState } from '../../domain/overlay.ts';
+import { removeTree } from '../../process/remove-tree.ts';
 import { containedCommand, run } from '../../process/run.ts';
 import { type OnProgress, section } from '../progress.ts';
 import { CommitLine, type CommitReport, type CommitRequest } from './messages.ts';
@@ -24,7 +25,7 @@ export interface CommitResult extends CommitReport {
 export async function commitImage(options: CommitOptions): Promise<CommitResult> {
   const { request, copyDisk, signal, onProgress } = options;
   const { work } = request;
-  await rm(work, { recursive: true, force: true });
+  await removeTree(work);
   await mkdir(work, { recursive: true });
   try {
     onProgress({ phase: 'copying the overlay', fraction: 0.01 });
@@ -33,7 +34,7 @@ export async function commitImage(options: CommitOptions): Promise<CommitResult>
     const report = await runWorker({ ...request, disk }, signal, section(onProgress, 0.05, 1));
     return { ...report, snapshot };
   } finally {
-    await rm(work, { recursive: true, force: true });
+    await removeTree(work);
   }
 }
 

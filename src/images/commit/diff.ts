@@ -3,10 +3,13 @@
  * a character device 0:0 there hides a name of the image, `trusted.overlay.opaque` hides all that the image has in a
  * folder, and whatever was only touched was copied up unchanged.
  */
+import { isUtf8 } from 'node:buffer';
 import type { Stats } from 'node:fs';
 import { type FileHandle, lstat, open, readdir, readlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
+import { run } from '../../process/run.ts';
+import { nameText } from '../name-text.ts';
 import { lstatIfThere } from '../tree-access.ts';
 import type { Aspect, Change, EntryType } from './change.ts';
 import { readXattrs, readXattrsBelow, type Xattrs } from './xattrs.ts';
@@ -77,7 +80,7 @@ class Walk {
     const { upper, base, signal, onPath } = this.#options;
     signal.throwIfAborted();
     onPath?.(path);
-    const names = (await readdir(join(upper, path))).toSorted();
+    const names = (await namesIn(upper, path)).toSorted();
     const isOpaque = this.#xattrs.get(join(upper, path))?.get(opaqueName) === '0x79';
     if (isOpaque && hasBase) {
       this.opaque.add(path);
@@ -87,7 +90,7 @@ class Walk {
     }
     if (isOpaque && hasBase) {
       const there = new Set(names);
-      for (const name of (await readdir(join(base, path))).filter((candidate) => !there.has(candidate))) {
+      for (const name of (await namesIn(base, path)).filter((candidate) => !there.has(candidate))) {
         await this.#removed(`${path}/${name}`, await lstat(join(base, path, name)));
       }
     }
@@ -124,8 +127,9 @@ class Walk {
     if (!before.isDirectory()) {
       return {};
     }
-    // With types: without them Node goes through symbolic links, which point into the server's own files here.
-    return { below: (await readdir(join(this.#options.base, path), { recursive: true, withFileTypes: true })).length };
+    const { base, signal } = this.#options;
+    // Not by Node, which cannot go into folders whose names are no UTF-8.
+    return { below: (await run('find', [join(base, path), '-mindepth', '1', '-printf', '.'], { signal })).length };
   }
 
   /** Names of one file are told by its inode number: the layer is one file system. */
@@ -190,6 +194,18 @@ function changedXattrs(before: ReadonlyMap<string, string> = new Map(), now: Rea
     ...(changed.includes(capabilityName) ? (['capabilities'] as const) : []),
     ...(changed.some((name) => name !== capabilityName) ? (['xattrs'] as const) : []),
   ];
+}
+
+/** Whatever becomes of a change is done by its path as text. @throws UserError bad-input for a name that is none */
+async function namesIn(layer: string, path: string): Promise<string[]> {
+  const names = await readdir(join(layer, path), { encoding: 'buffer' });
+  const bad = names.find((name) => !isUtf8(name));
+  if (bad !== undefined) {
+    throw new UserError('bad-input', `The name of ${path}/${nameText(bad)} is not UTF-8, and only such names can be committed`, {
+      hint: 'Rename it on the node, for example with convmv -f latin1 -t utf8, or delete it',
+    });
+  }
+  return names.map((name) => name.toString());
 }
 
 function isWhiteout(stats: Stats): boolean {

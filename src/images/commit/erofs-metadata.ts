@@ -6,7 +6,7 @@ import type { FileHandle } from 'node:fs/promises';
 import { UserError } from '../../domain/errors.ts';
 
 export interface ErofsEntry {
-  /** From the root, with a leading slash; empty for the root itself. */
+  /** From the root, with a leading slash; empty for the root itself. Names are bytes, one a character (latin1). */
   readonly path: string;
   /** The same for all names of one file. */
   readonly nid: number;
@@ -149,7 +149,7 @@ function readDirectoryBlock(block: Buffer): { name: string; nid: number }[] {
   return Array.from({ length: count }, (_, index) => {
     const nameAt = block.readUInt16LE(12 * index + 8);
     const end = index + 1 < count ? block.readUInt16LE(12 * (index + 1) + 8) : block.length;
-    const name = block.toString('utf8', nameAt, end).replace(/\0.*$/s, '');
+    const name = block.toString('latin1', nameAt, end).replace(/\0.*$/s, '');
     return { name, nid: Number(block.readBigUInt64LE(12 * index)) };
   });
 }

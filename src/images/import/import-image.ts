@@ -1,8 +1,9 @@
 /** Any system becomes an image: unpacked, freed of what a network root must not have, packed, published. */
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
 import type { Architecture, Image, ImageName } from '../../domain/image.ts';
+import { removeTree } from '../../process/remove-tree.ts';
 import { run } from '../../process/run.ts';
 import { type AssembleOptions, assembleImage } from '../assemble.ts';
 import { readsErofs } from '../kernel-version.ts';
@@ -48,8 +49,7 @@ export async function importImage(request: ImportRequest, options: AssembleOptio
     const image = await publish(request.name, unpacked, prepared, options);
     return { report: prepared.report, image };
   } finally {
-    // A program that was ended in the middle may write a last file while its folder is removed.
-    await rm(work, { recursive: true, force: true, maxRetries: 20, retryDelay: 50 });
+    await removeTree(work);
   }
 }
 
@@ -130,18 +130,27 @@ async function applyRules(tree: TreeAccess): Promise<ReportedChange[]> {
 
 /** Files may be holes without end, which cost nothing to unpack and days to pack. */
 const maxTreeBytes = 1024 ** 4;
+/** The kernel takes paths of 4095 bytes (PATH_MAX), and the path of a folder of this machine comes before each. */
+const maxPathBytes = 3072;
 
 /** Every name with its kind, owner, size and time; another tree has another fingerprint. */
 async function surveyTree(tree: string, signal: AbortSignal): Promise<{ readonly fingerprint: string; readonly bytes: number }> {
   const script = [
     'set -e -o pipefail; cd "$1"',
     "find . -type f -printf '%s\\n' | awk '{ sum += $1 } END { printf \"%.0f\\n\", sum }'",
+    "find . -print0 | tr '\\n\\0' ' \\n' | awk '{ if (length($0) > most) most = length($0) } END { print most + 0 }'",
     "find . \\( -type f -printf '%s %T@ ' -o -true \\) -printf '%y %m %U %G %n %l %p\\0' | sort -z | sha256sum",
   ].join('\n');
-  const [bytes = '0', fingerprint = ''] = (await run('bash', ['-c', script, 'survey', tree], { signal, env: { LC_ALL: 'C' } })).split('\n');
+  const said = await run('bash', ['-c', script, 'survey', tree], { signal, env: { LC_ALL: 'C' } });
+  const [bytes = '0', longest = '0', fingerprint = ''] = said.split('\n');
   if (Number(bytes) > maxTreeBytes) {
     throw new UserError('bad-input', `The files in it are ${bytesText(Number(bytes))} long together, most of it holes`, {
       hint: 'Find them with: find DIRECTORY -size +100G',
+    });
+  }
+  if (Number(longest) > maxPathBytes) {
+    throw new UserError('bad-input', `A path in it has ${longest} bytes, and no more than ${maxPathBytes} can be used`, {
+      hint: `Find it with: tar -tf FILE | awk 'length($0) > ${maxPathBytes}', or find DIRECTORY instead of tar`,
     });
   }
   return { fingerprint, bytes: Number(bytes) };
@@ -157,7 +166,7 @@ async function publish(name: ImageName, unpacked: Unpacked, prepared: Prepared, 
   const rootFormat = await whileGrowing(root, prepared.bytes, packing, () =>
     packRoot({ tree: unpacked.tree, output: root, modules, identity, signal, ...format }),
   );
-  await rm(unpacked.tree, { recursive: true });
+  await removeTree(unpacked.tree);
   const reportFile = join(work, 'import-report.json');
   await writeFile(reportFile, `${JSON.stringify(report, undefined, 2)}\n`);
   const source = {

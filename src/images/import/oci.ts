@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { systemCode, UserError } from '../../domain/errors.ts';
 import type { Architecture } from '../../domain/image.ts';
+import { removeTree } from '../../process/remove-tree.ts';
 import { containedCommand, run } from '../../process/run.ts';
 import { type OnProgress, section } from '../progress.ts';
 import { openTree, readHead } from '../tree-access.ts';
@@ -68,7 +69,7 @@ export async function unpackContainerImage(options: OciOptions): Promise<{ reado
   const prepare = 'cd "$1"; mount -t overlay overlay -o "lowerdir=$2" "$mnt"; cd /';
   const onBytes = (): void => {};
   await unpackConfined({ kind: 'directory', prepare, args: [join(work, 'layers'), lower] }, { work, tree, signal, onBytes });
-  await rm(join(work, 'layers'), { recursive: true });
+  await removeTree(join(work, 'layers'));
   return { notes: [`${layers.length} layers of a container image`] };
 }
 

@@ -3,6 +3,7 @@ import { mkdir, open, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { UserError } from '../../domain/errors.ts';
 import type { Architecture } from '../../domain/image.ts';
+import { removeTree } from '../../process/remove-tree.ts';
 import { run } from '../../process/run.ts';
 import { type OnProgress, section } from '../progress.ts';
 import { readHead } from '../tree-access.ts';
@@ -113,7 +114,7 @@ async function unpackTar(plain: Plain, tree: string, packed: string, options: Un
   await mkdir(tree);
   const later = { ...options, directory, tree, onProgress: section(onProgress, 0.6, 1) };
   const { notes } = await unpackContainerImage(later);
-  await rm(directory, { recursive: true });
+  await removeTree(directory);
   return { tree, fat: undefined, kind: `container image in a tar${packed}`, notes };
 }
 
