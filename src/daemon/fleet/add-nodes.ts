@@ -27,11 +27,11 @@ export interface AddedNodes {
 export function nodesToAdd(request: NodeAdd, image: ImageRef | undefined, nodes: NodeStore, facts: FleetFacts): AddedNodes {
   const errors: UserError[] = [];
   const wanted = recordsOf(request, image, errors);
-  const known = new Map(nodes.list().map((node) => [node.name, node]));
+  const before = { nodes: nodes.list(), groups: nodes.fleet.groups };
+  const known = new Map(before.nodes.map((node) => [node.name, node]));
   const same = wanted.filter(({ name }) => known.has(name));
   const added = wanted.filter(({ name }) => !known.has(name));
   const others = same.flatMap((node) => contradiction(node, known.get(node.name)));
-  const before = { nodes: nodes.list(), groups: nodes.fleet.groups };
   const after = { ...before, nodes: [...before.nodes, ...added], dns: nodes.fleet.dns };
   const lines = [...errors, ...others, ...checkFleet(after, before, facts, () => [])].map(({ message }) => message);
   if (errors[0] && lines.length === 1) {

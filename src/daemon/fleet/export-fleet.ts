@@ -1,8 +1,7 @@
 /** The fleet as a file: the one that was applied last with its comments, brought up to what holds now. */
 import { isDeepStrictEqual } from 'node:util';
 import { Document, isAlias, isMap, parseDocument, visit } from 'yaml';
-import type { FleetDocument } from '../../config/fleet-document.ts';
-import { documentOf, type GroupDocument, settingsOf } from '../../config/fleet-document.ts';
+import { documentOf, type FleetDocument, type GroupDocument, settingsOf } from '../../config/fleet-document.ts';
 import { readFleetFile } from '../../config/fleet-file.ts';
 import type { FleetNode } from '../../domain/fleet.ts';
 import type { Node } from '../../domain/node.ts';
@@ -28,8 +27,6 @@ export function exportFleet(nodes: NodeStore): string {
   file.put(['dns', 'records'], written.dns?.records, dns.length === 0 ? undefined : dns);
   return file.text();
 }
-
-type Written = FleetDocument;
 
 /** A part that is changed or taken away might be what another one points to. */
 function hasAliases(yaml: Document): boolean {
@@ -75,7 +72,7 @@ class EditedFile {
   }
 }
 
-function putSettings(file: EditedFile, written: Written, { fleet: { everybody } }: NodeStore): void {
+function putSettings(file: EditedFile, written: FleetDocument, { fleet: { everybody } }: NodeStore): void {
   const now = documentOf(everybody);
   file.put(
     ['settings'],
@@ -84,7 +81,7 @@ function putSettings(file: EditedFile, written: Written, { fleet: { everybody } 
   );
 }
 
-function putGroups(file: EditedFile, written: Written, { fleet: { groups } }: NodeStore): void {
+function putGroups(file: EditedFile, written: FleetDocument, { fleet: { groups } }: NodeStore): void {
   const entryOfGroup = ({ parent, ...settings }: GroupDocument): object => ({
     ...(parent ? { parent } : {}),
     ...documentOf(settingsOf(settings)),
@@ -99,7 +96,7 @@ function putGroups(file: EditedFile, written: Written, { fleet: { groups } }: No
   }
 }
 
-function putNodes(file: EditedFile, written: Written, nodes: NodeStore): void {
+function putNodes(file: EditedFile, written: FleetDocument, nodes: NodeStore): void {
   const { fleet, keyOf } = expandFleet(written);
   const left = new Set(nodes.list().map(({ name }) => name));
   for (const key of Object.keys(written.nodes ?? {})) {
